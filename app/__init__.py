@@ -1,0 +1,1 @@
+"""The service: HTTP, database, engine, workers. Never imports torch."""

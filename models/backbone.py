@@ -1,0 +1,127 @@
+"""A backbone on disk: one folder with `card.json`, `model.onnx` and what its preprocessing needs.
+
+The graph's inputs are what `models.modalities` prepares, its outputs are the taps: pooled features
+`[N, dim]`, float32, one named output a tap.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import orjson
+from pydantic import Field
+
+from models.base import ModalityName, Record, sha256
+from models.errors import CorruptArtefact
+
+CARD = "card.json"
+GRAPH = "model.onnx"
+
+
+class Tap(Record):
+    """A place in the backbone where a head or tail may begin."""
+
+    name: str
+    dim: int
+    depth: float = Field(ge=0, le=1, description="0 at the input, 1 at the top")
+
+
+class TextPreprocess(Record):
+    """Text -> token ids. Inputs of the graph: `input_ids`, `attention_mask`, int64 [N, L]."""
+
+    kind: Literal["text"] = "text"
+    tokenizer: str = "tokenizer.json"
+    max_tokens: int = 128
+
+
+class ImagePreprocess(Record):
+    """Encoded image -> RGB pixels, orientation applied, resized.
+
+    `fit` is how the picture meets the frame: `squash` ignores its proportions, `crop` resizes the
+    short side to the frame (times `1 / crop_ratio`) and cuts the centre. As uint8 NHWC the graph
+    normalises by itself; as float32 the values are `(pixel * scale - mean) / std`.
+    """
+
+    kind: Literal["image"] = "image"
+    width: int
+    height: int
+    fit: Literal["squash", "crop"] = "squash"
+    crop_ratio: float = 1.0
+    resample: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    layout: Literal["NHWC", "NCHW"] = "NHWC"
+    dtype: Literal["uint8", "float32"] = "uint8"
+    scale: float = 1.0
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+class AudioPreprocess(Record):
+    """Encoded audio -> mono waveform in [-1, 1] times `scale`, resampled, cut or zero-padded to `seconds`."""
+
+    kind: Literal["audio"] = "audio"
+    sample_rate: int = 16_000
+    seconds: float = 1.0
+    scale: float = 1.0
+
+
+class SignalPreprocess(Record):
+    """1-D signal -> `points` values, linearly resampled over its own grid."""
+
+    kind: Literal["signal"] = "signal"
+    points: int = 256
+
+
+Preprocess = Annotated[
+    TextPreprocess | ImagePreprocess | AudioPreprocess | SignalPreprocess, Field(discriminator="kind")
+]
+
+
+class BackboneCard(Record):
+    """Who a backbone is: everything but its weights."""
+
+    id: str
+    modality: ModalityName
+    preprocess: Preprocess
+    input: str = Field(description="name of the graph's input (text graphs also take attention_mask)")
+    taps: tuple[Tap, ...] = Field(min_length=1)
+    default_tap: str
+    parameters: int
+    licence: str
+    source: str
+    baseline: bool = Field(default=False, description="a declared baseline, for the estimate to compare against")
+    files: dict[str, str] = Field(description="SHA-256 of each file beside the card")
+
+    @property
+    def digest(self) -> str:
+        """Identity of what it computes: files, preprocessing and taps; not its name, licence or source."""
+        identity = self.model_dump(mode="json", include={"modality", "preprocess", "input", "taps", "files"})
+        return sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS))
+
+    def tap(self, name: str | None = None) -> Tap:
+        """The named tap, or the default one. Raises KeyError."""
+        wanted = name or self.default_tap
+        for tap in self.taps:
+            if tap.name == wanted:
+                return tap
+        raise KeyError(wanted)
+
+    @property
+    def embedding_dim(self) -> int:
+        return self.tap().dim
+
+
+def read_card(folder: Path) -> BackboneCard:
+    """Load and check `card.json` of a backbone folder. Raises CorruptArtefact."""
+    try:
+        return BackboneCard.model_validate_json((folder / CARD).read_bytes())
+    except (OSError, ValueError):
+        raise CorruptArtefact("A backbone folder has no readable card.json.") from None
+
+
+def write_backbone(folder: Path, card: BackboneCard, files: dict[str, bytes]) -> None:
+    """Write a complete backbone into a new folder (its files first, the card last)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    (folder / CARD).write_bytes(orjson.dumps(card.model_dump(mode="json"), option=orjson.OPT_INDENT_2))

@@ -1,0 +1,91 @@
+"""Labelled examples as they are stored: a pack is one immutable file of validated, canonical inputs."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import orjson
+
+from models.base import Label, TaskName, sha256
+from models.errors import CorruptArtefact
+from models.manifest import InputSpec
+
+
+def example_digest(content: bytes) -> str:
+    """Identity of one canonical input."""
+    return sha256(content)
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Canonical inputs with their labels, in upload order. Labels are None where unlabelled."""
+
+    task: TaskName
+    input: InputSpec
+    contents: tuple[bytes, ...]
+    labels: tuple[Label, ...]
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+
+    def __len__(self) -> int:
+        return len(self.contents)
+
+    @cached_property
+    def digests(self) -> tuple[str, ...]:
+        """SHA-256 of each canonical input."""
+        return tuple(map(example_digest, self.contents))
+
+    def counts(self) -> dict[str, int]:
+        """Examples a class (classification, multilabel), most frequent first; empty for regression."""
+        names: Counter[str] = Counter()
+        for label in self.labels:
+            if isinstance(label, str):
+                names[label] += 1
+            elif isinstance(label, list):
+                names.update(label)
+        return dict(names.most_common())
+
+    @property
+    def unlabelled(self) -> int:
+        return sum(label is None for label in self.labels)
+
+    def select(self, rows: Sequence[int]) -> Pack:
+        """The given rows as a pack of their own."""
+        return Pack(
+            self.task,
+            self.input,
+            tuple(self.contents[i] for i in rows),
+            tuple(self.labels[i] for i in rows),
+        )
+
+    def to_bytes(self) -> bytes:
+        """Deterministic npz: `blob` uint8, `ends` int64, `labels` and `meta` as JSON bytes."""
+        meta = {"format": 1, "task": self.task, "input": self.input.model_dump(mode="json")}
+        buffer = io.BytesIO()
+        np.savez(
+            buffer,
+            blob=np.frombuffer(b"".join(self.contents), np.uint8),
+            ends=np.cumsum([len(c) for c in self.contents], dtype=np.int64),
+            labels=np.frombuffer(orjson.dumps(list(self.labels)), np.uint8),
+            meta=np.frombuffer(orjson.dumps(meta, option=orjson.OPT_SORT_KEYS), np.uint8),
+        )
+        return buffer.getvalue()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Pack:
+        """Inverse of `to_bytes`. Raises CorruptArtefact."""
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as npz:
+                blob = npz["blob"].tobytes()
+                ends = npz["ends"].tolist()
+                labels = orjson.loads(npz["labels"].tobytes())
+                meta = orjson.loads(npz["meta"].tobytes())
+            starts = [0, *ends[:-1]]
+            contents = tuple(blob[a:b] for a, b in zip(starts, ends, strict=True))
+            return cls(meta["task"], InputSpec.model_validate(meta["input"]), contents, tuple(labels))
+        except (ValueError, KeyError, OSError) as error:
+            raise CorruptArtefact("A stored dataset cannot be read.") from error

@@ -1,0 +1,74 @@
+"""Features computed once: a cache by (backbone digest, tap, example digest), shared by processes.
+
+SQLite below 3.51.3 must not use write-ahead logging with two processes (a corruption bug), so the
+rollback journal stays. The cache may be lost at any time: it is not synced.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.runtime import Features
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS features (
+    backbone TEXT NOT NULL, tap TEXT NOT NULL, example TEXT NOT NULL, vector BLOB NOT NULL,
+    PRIMARY KEY (backbone, tap, example)
+) WITHOUT ROWID
+"""
+_CHUNK = 500  # below SQLite's default limit of bound variables
+
+
+class FeatureCache:
+    """Opens a connection for each call, so that threads and forked processes never share one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._connect() as db:
+            db.execute(_SCHEMA)
+
+    @contextmanager
+    def _connect(self) -> Iterator[sqlite3.Connection]:
+        db = sqlite3.connect(self.path, timeout=30)
+        try:
+            db.execute("PRAGMA synchronous=OFF")
+            with db:
+                yield db
+        finally:
+            db.close()
+
+    def get(self, backbone: str, tap: str, examples: Sequence[str]) -> dict[str, Features]:
+        """The vectors that are there, by example digest."""
+        found: dict[str, Features] = {}
+        with self._connect() as db:
+            for start in range(0, len(examples), _CHUNK):
+                chunk = examples[start : start + _CHUNK]
+                marks = ",".join("?" * len(chunk))
+                rows = db.execute(
+                    "SELECT example, vector FROM features "  # noqa: S608 (only question marks are put in)
+                    f"WHERE backbone = ? AND tap = ? AND example IN ({marks})",
+                    (backbone, tap, *chunk),
+                )
+                found.update((name, np.frombuffer(vector, np.float32)) for name, vector in rows)
+        return found
+
+    def put(self, backbone: str, tap: str, examples: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        """Store one row a vector; what is there already stays."""
+        rows = (
+            (backbone, tap, name, np.ascontiguousarray(vector, np.float32).tobytes())
+            for name, vector in zip(examples, vectors, strict=True)
+        )
+        with self._connect() as db:
+            db.executemany("INSERT OR IGNORE INTO features VALUES (?, ?, ?, ?)", rows)
+
+    def missing(self, backbone: str, tap: str, examples: Sequence[str]) -> list[str]:
+        """Distinct example digests that have no vector yet, in order."""
+        known = self.get(backbone, tap, examples)
+        return [name for name in dict.fromkeys(examples) if name not in known]

@@ -1,0 +1,41 @@
+"""A job as the training side sees it: one JSON file from which the job can be replayed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from models.base import ModalityName, Record, TaskName
+
+
+class BackboneChoice(Record):
+    """A backbone that this job may use: where it lies and which taps are candidates."""
+
+    id: str
+    digest: str
+    folder: str
+    taps: tuple[str, ...]
+    baseline: bool = False
+
+
+class FitSpec(Record):
+    """Everything a fit depends on. Paths are of this machine; digests make the result repeatable."""
+
+    job_id: str
+    task: TaskName
+    modality: ModalityName
+    training_pack: str
+    training_digest: str
+    validation_pack: str | None = None
+    unlabelled_pack: str | None = None
+    backbones: tuple[BackboneChoice, ...] = Field(min_length=1)
+    baselines: tuple[BackboneChoice, ...] = Field(
+        default=(), description="declared baseline backbones that the estimate compares against"
+    )
+    method: str = "auto"
+    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    seed: int = 0
+    features: str = Field(description="path of the feature cache (SQLite)")
+    output: str = Field(description="empty folder for manifest.json, head.onnx, golden.npz, report.json")
+    threads: int = 1

@@ -1,0 +1,48 @@
+"""What every modality does, once, for uploads, training and serving alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.manifest import InputSpec
+
+Prepared = NDArray[np.generic]
+"""One example, ready to be stacked with others into the backbone's input."""
+
+Feeds = dict[str, NDArray[np.generic]]
+"""Graph input name -> batch."""
+
+
+class Modality(Protocol):
+    """One kind of input: how an uploaded value becomes canonical bytes."""
+
+    name: str
+
+    def canonical(self, value: object, spec: InputSpec, where: str) -> bytes:
+        """Validate one input and give its canonical bytes (equal bytes mean the same example).
+
+        `value` is a string (text; for media base64 or a data URL), raw bytes, or for signals a list of
+        numbers or `{"grid": [...], "values": [...]}`. `where` names the row or field in messages.
+        Raises InvalidInput, UnsupportedMedia or TooLarge.
+        """
+        ...
+
+
+class Preprocessor(Protocol):
+    """Canonical bytes -> the feeds of one backbone."""
+
+    def prepare(self, content: bytes) -> Prepared:
+        """One example, decoded and resized. Thread-safe. Raises InvalidInput."""
+        ...
+
+    def size(self, prepared: Prepared) -> int:
+        """What the example costs next to others of its backbone (tokens; 1 where all are equal)."""
+        ...
+
+    def collate(self, batch: Sequence[Prepared]) -> Feeds:
+        """A batch for the graph, padded where lengths differ."""
+        ...

@@ -1,0 +1,63 @@
+"""A backbone in memory: the one way in which features are computed, for training and for serving."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from models.backbone import GRAPH, BackboneCard, read_card
+from models.modalities import preprocessor
+from models.modalities.base import Prepared
+from models.store import verify_files
+
+Features = NDArray[np.float32]
+
+
+def open_session(graph: bytes, *, threads: int = 1, providers: Sequence[str] = ("CPUExecutionProvider",)) -> Any:
+    """An ONNX Runtime session over a self-contained graph.
+
+    One intra-op thread, no spinning: lanes of one thread each beat one session of many threads
+    (docs/benchmarks.md), and a session may be run from several threads at once.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return ort.InferenceSession(graph, options, providers=list(providers))
+
+
+class Backbone:
+    """A loaded backbone. `run` may be called from several threads at once."""
+
+    def __init__(self, folder: Path, *, threads: int = 1, providers: Sequence[str] = ("CPUExecutionProvider",)):
+        self.folder = folder
+        self.card: BackboneCard = read_card(folder)
+        files = verify_files(folder, self.card.files)
+        self.preprocessor = preprocessor(self.card, files)
+        self.session = open_session(files[GRAPH], threads=threads, providers=providers)
+
+    def run(self, batch: Sequence[Prepared], taps: Sequence[str]) -> dict[str, Features]:
+        """Pooled features `[len(batch), dim]` of each tap; only the taps asked for are computed."""
+        names = list(dict.fromkeys(taps))
+        outputs = self.session.run(names, self.preprocessor.collate(batch))
+        return dict(zip(names, outputs, strict=True))
+
+    def embed(self, contents: Sequence[bytes], taps: Sequence[str], batch_size: int = 32) -> dict[str, Features]:
+        """Features of canonical inputs, in order; batches are cut from the length-sorted list."""
+        prepared = [self.preprocessor.prepare(content) for content in contents]
+        order = sorted(range(len(prepared)), key=lambda i: self.preprocessor.size(prepared[i]))
+        result = {
+            name: np.empty((len(prepared), self.card.tap(name).dim), np.float32) for name in dict.fromkeys(taps)
+        }
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            for name, features in self.run([prepared[i] for i in rows], taps).items():
+                result[name][rows] = features
+        return result

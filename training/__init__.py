@@ -1,0 +1,1 @@
+"""Transfer methods, backbone export and evaluation: reads packs, writes artefacts."""
