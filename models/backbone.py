@@ -89,7 +89,7 @@ class BackboneCard(Record):
     parameters: int
     licence: str
     source: str
-    baseline: bool = Field(default=False, description="a declared baseline, for the estimate to compare against")
+    baseline: bool = Field(default=False, description="a declared baseline")
     files: dict[str, str] = Field(description="SHA-256 of each file beside the card")
 
     @property

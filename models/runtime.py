@@ -16,9 +16,10 @@ from models.modalities.base import Prepared
 from models.store import verify_files
 
 Features = NDArray[np.float32]
+CPU = ("CPUExecutionProvider",)
 
 
-def open_session(graph: bytes, *, threads: int = 1, providers: Sequence[str] = ("CPUExecutionProvider",)) -> Any:
+def open_session(graph: bytes, *, threads: int = 1, providers: Sequence[str] = CPU) -> Any:
     """An ONNX Runtime session over a self-contained graph.
 
     One intra-op thread, no spinning: lanes of one thread each beat one session of many threads
@@ -36,7 +37,7 @@ def open_session(graph: bytes, *, threads: int = 1, providers: Sequence[str] = (
 class Backbone:
     """A loaded backbone. `run` may be called from several threads at once."""
 
-    def __init__(self, folder: Path, *, threads: int = 1, providers: Sequence[str] = ("CPUExecutionProvider",)):
+    def __init__(self, folder: Path, *, threads: int = 1, providers: Sequence[str] = CPU):
         self.folder = folder
         self.card: BackboneCard = read_card(folder)
         files = verify_files(folder, self.card.files)
@@ -49,12 +50,15 @@ class Backbone:
         outputs = self.session.run(names, self.preprocessor.collate(batch))
         return dict(zip(names, outputs, strict=True))
 
-    def embed(self, contents: Sequence[bytes], taps: Sequence[str], batch_size: int = 32) -> dict[str, Features]:
+    def embed(
+        self, contents: Sequence[bytes], taps: Sequence[str], batch_size: int = 32
+    ) -> dict[str, Features]:
         """Features of canonical inputs, in order; batches are cut from the length-sorted list."""
         prepared = [self.preprocessor.prepare(content) for content in contents]
         order = sorted(range(len(prepared)), key=lambda i: self.preprocessor.size(prepared[i]))
         result = {
-            name: np.empty((len(prepared), self.card.tap(name).dim), np.float32) for name in dict.fromkeys(taps)
+            name: np.empty((len(prepared), self.card.tap(name).dim), np.float32)
+            for name in dict.fromkeys(taps)
         }
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
