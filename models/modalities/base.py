@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.backbone import BackboneCard
+from models.base import ModalityName
 from models.manifest import InputSpec
 
 Prepared = NDArray[np.generic]
@@ -15,21 +17,6 @@ Prepared = NDArray[np.generic]
 
 Feeds = dict[str, NDArray[np.generic]]
 """Graph input name -> batch."""
-
-
-class Modality(Protocol):
-    """One kind of input: how an uploaded value becomes canonical bytes."""
-
-    name: str
-
-    def canonical(self, value: object, spec: InputSpec, where: str) -> bytes:
-        """Validate one input and give its canonical bytes (equal bytes mean the same example).
-
-        `value` is a string (text; for media base64 or a data URL), raw bytes, or for signals a list of
-        numbers or `{"grid": [...], "values": [...]}`. `where` names the row or field in messages.
-        Raises InvalidInput, UnsupportedMedia or TooLarge.
-        """
-        ...
 
 
 class Preprocessor(Protocol):
@@ -45,4 +32,27 @@ class Preprocessor(Protocol):
 
     def collate(self, batch: Sequence[Prepared]) -> Feeds:
         """A batch for the graph, padded where lengths differ."""
+        ...
+
+
+class Modality(Protocol):
+    """One kind of input: how an uploaded value becomes canonical bytes, and those a backbone's feeds."""
+
+    @property
+    def name(self) -> ModalityName: ...
+
+    def canonical(self, value: object, spec: InputSpec, where: str) -> bytes:
+        """Validate one input and give its canonical bytes (equal bytes mean the same example).
+
+        `value` is a string (text; for media base64 or a data URL), raw bytes, or for signals a list of
+        numbers or `{"grid": [...], "values": [...]}`. `where` names the row or field in messages.
+        Raises InvalidInput, UnsupportedMedia or TooLarge.
+        """
+        ...
+
+    def preprocessor(self, card: BackboneCard, files: Mapping[str, bytes]) -> Preprocessor:
+        """The preprocessor that a backbone's card asks for; `files` are its folder's verified files.
+
+        Raises CorruptArtefact when a file it needs is missing or unreadable.
+        """
         ...

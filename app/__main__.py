@@ -1,0 +1,5 @@
+"""`python -m app ...` is `durian ...`."""
+
+from app.cli import main
+
+main()

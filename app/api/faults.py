@@ -1,0 +1,74 @@
+"""Exceptions that reach the edge, as answers. Nothing of the input, of a path or of a traceback leaks."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import ORJSONResponse
+from starlette.exceptions import HTTPException
+
+from app.errors import body_of, headers_of, status_of
+from models.errors import DurianError, InvalidInput, InvalidRequest, NotFound
+
+log = logging.getLogger(__name__)
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers."""
+    app.add_exception_handler(DurianError, _durian)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def answer(request: Request, error: DurianError, status: int | None = None) -> ORJSONResponse:
+    status = status or status_of(error)
+    body = body_of(error, status, request.url.path, request.state.request_id)
+    return ORJSONResponse(body, status, headers=headers_of(error))
+
+
+async def _durian(request: Request, error: Exception) -> ORJSONResponse:
+    assert isinstance(error, DurianError)  # noqa: S101 (registered for this class; narrows the type)
+    if status_of(error) >= 500:
+        log.warning("%s %s: %s", request.method, request.url.path, error.code, exc_info=error)
+    return answer(request, error)
+
+
+async def _validation(request: Request, error: Exception) -> ORJSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    first = error.errors()[0]
+    place = _place(first["loc"])
+    if first["type"] == "json_invalid":
+        return answer(
+            request, InvalidRequest("The body is not valid JSON.", code="invalid_json", param="body")
+        )
+    return answer(request, InvalidInput(f"{place}: {_reason(first)}.", code=first["type"], param=place))
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    parts = [str(part)[:64] for part in location if part not in ("body", "query", "path", "header")]
+    return ".".join(parts) or "body"
+
+
+def _reason(first: dict[str, Any]) -> str:
+    # pydantic's own words for these name the expected form; for others they may quote the input.
+    return str(first["msg"]) if first["type"] != "value_error" else "the value is not valid"
+
+
+async def _http(request: Request, error: Exception) -> ORJSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    if isinstance(error.__cause__, DurianError):
+        return answer(request, error.__cause__)
+    if error.status_code == 404:
+        return answer(request, NotFound("There is nothing at this address; see /docs."))
+    response = answer(request, InvalidRequest(str(error.detail)), error.status_code)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _unexpected(request: Request, error: Exception) -> ORJSONResponse:
+    log.error("%s %s broke", request.method, request.url.path, exc_info=error)
+    return answer(request, DurianError("Something broke inside the service.", code="internal"), 500)

@@ -1,0 +1,174 @@
+"""/v1/predictions and /v1/embeddings: the routes that must be fast. No database, no pydantic model."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from typing import Any
+
+import numpy as np
+import orjson
+from fastapi import APIRouter, Request, Response
+from starlette.datastructures import UploadFile
+
+from app.api.deps import ServicesDep, Tenant
+from app.api.examples import parse_json
+from app.api.schemas import EmbeddingRequest, PredictRequest
+from models.errors import InvalidInput, InvalidRequest
+from models.manifest import InputSpec
+from models.modalities import modality
+
+router = APIRouter(prefix="/v1", tags=["predictions"])
+
+_MAX_INPUTS = 2_048
+_TOP_K = 5
+_JSON_BODY = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/PredictRequest"}}}}
+_FIELDS = frozenset(PredictRequest.model_fields)
+_MULTIPART = "multipart/form-data"
+
+
+@router.post("/predictions", openapi_extra={"requestBody": _JSON_BODY})
+async def predict(services: ServicesDep, tenant: Tenant, request: Request) -> Response:
+    """Answers for one input or many: JSON, multipart `model` + `file` parts, or a raw body with `?model=`."""
+    asked = await _asked(request)
+    answer = await services.serving.predict(
+        tenant,
+        asked["model"],
+        asked["inputs"],
+        top_k=asked["top_k"],
+        return_embedding=asked["return_embedding"],
+    )
+    body = {
+        "id": f"pred-{secrets.token_hex(8)}",
+        "object": "list",
+        "model": answer.model,
+        "version": answer.version,
+        "digest": answer.digest,
+        "data": answer.rows,
+        "usage": {"examples": len(answer.rows)},
+    }
+    return _json(body)
+
+
+def _json(body: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+
+
+async def _asked(request: Request) -> dict[str, Any]:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "application/json":
+        return _from_json(parse_json(await request.body()))
+    if kind == _MULTIPART:
+        return await _from_form(request)
+    return _from_raw(request, await request.body())
+
+
+def _from_json(body: object) -> dict[str, Any]:
+    if not isinstance(body, dict):
+        raise InvalidRequest('Send an object such as {"model": "name", "input": ...}.', param="body")
+    for key in body.keys() - _FIELDS:
+        raise InvalidRequest(f"Unknown field; there are: {', '.join(sorted(_FIELDS))}.", param=str(key)[:64])
+    if "input" not in body:
+        raise InvalidInput("input is missing.", code="missing", param="input")
+    return {
+        "model": _model(body.get("model")),
+        "inputs": _inputs(body["input"]),
+        "top_k": _top_k(body.get("top_k")),
+        "return_embedding": _flag(body.get("return_embedding", False)),
+    }
+
+
+async def _from_form(request: Request) -> dict[str, Any]:
+    async with request.form(max_files=_MAX_INPUTS, max_fields=16) as form:
+        inputs = [await part.read() for part in form.getlist("file") if isinstance(part, UploadFile)]
+        return _checked(form, inputs)
+
+
+def _from_raw(request: Request, body: bytes) -> dict[str, Any]:
+    text = request.headers.get("content-type", "").startswith("text/plain")
+    return _checked(request.query_params, [_utf8(body) if text else body])
+
+
+def _checked(fields: Any, inputs: list[Any]) -> dict[str, Any]:
+    top_k = fields.get("top_k")
+    return {
+        "model": _model(fields.get("model")),
+        "inputs": _bounded(inputs),
+        "top_k": _top_k(int(top_k) if isinstance(top_k, str) and top_k.isdecimal() else top_k),
+        "return_embedding": fields.get("return_embedding") in ("true", "1"),
+    }
+
+
+def _utf8(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise InvalidInput("The text body is not UTF-8.", code="bad_text", param="body") from None
+
+
+def _model(value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidInput(
+            "model is missing: name a model, such as name, name:3 or name@alias.", param="model"
+        )
+    return value
+
+
+def _inputs(value: object) -> list[Any]:
+    """One input or a list of them; a list of numbers is one signal."""
+    many = isinstance(value, list) and not (value and _is_number(value[0]))
+    return _bounded(value if isinstance(value, list) and many else [value])
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _bounded(inputs: list[Any]) -> list[Any]:
+    if not inputs:
+        raise InvalidInput("There is no input.", code="empty", param="input")
+    if len(inputs) > _MAX_INPUTS:
+        raise InvalidInput(
+            f"{len(inputs)} inputs are more than the {_MAX_INPUTS} of one request; send several.",
+            code="too_many_inputs",
+            param="input",
+        )
+    return inputs
+
+
+def _top_k(value: object) -> int:
+    if value is None:
+        return _TOP_K
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 10_000:
+        raise InvalidInput("top_k must be a whole number from 1 to 10000.", param="top_k")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInput("return_embedding must be true or false.", param="return_embedding")
+    return value
+
+
+@router.post("/embeddings")
+async def embed(services: ServicesDep, tenant: Tenant, body: EmbeddingRequest) -> Response:
+    """A backbone's features, in OpenAI's shape."""
+    card, _ = services.shelf.get(body.model)
+    if body.dimensions not in (None, card.embedding_dim):
+        raise InvalidInput(f"{card.id} gives {card.embedding_dim} dimensions.", param="dimensions")
+    if body.tap is not None and body.tap not in {tap.name for tap in card.taps}:
+        raise InvalidInput(f"{card.id} has the taps {', '.join(t.name for t in card.taps)}.", param="tap")
+    kind, spec = modality(card.modality), InputSpec(modality=card.modality)
+    inputs = _inputs(body.input)
+    contents = [kind.canonical(value, spec, f"input {i}") for i, value in enumerate(inputs)]
+    vectors = await services.engine.embed(card.id, contents, tap=body.tap)
+    data = [
+        {"object": "embedding", "index": i, "embedding": _encoded(vector, body.encoding_format)}
+        for i, vector in enumerate(np.ascontiguousarray(vectors, "<f4"))
+    ]
+    usage = {"prompt_tokens": 0, "total_tokens": 0, "examples": len(data)}
+    return _json({"object": "list", "data": data, "model": card.id, "usage": usage})
+
+
+def _encoded(vector: Any, encoding: str) -> Any:
+    return base64.b64encode(vector.tobytes()).decode() if encoding == "base64" else vector

@@ -1,0 +1,97 @@
+"""`durian backbones`: what models stand on; importing one is an administrator's act on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.commands.choices import Modality
+from app.commands.options import Session, local, remote
+from app.commands.output import Columns, Output
+
+if TYPE_CHECKING:
+    from app.client.results import Backbone
+
+app = typer.Typer(help="Pretrained backbones.", no_args_is_help=True)
+
+COLUMNS: Columns = {
+    "id": lambda backbone: backbone.id,
+    "modality": lambda backbone: backbone.modality,
+    "dimensions": lambda backbone: backbone.embedding_dim,
+    "parameters": lambda backbone: f"{backbone.parameters:,}",
+    "licence": lambda backbone: backbone.licence,
+    "ready": lambda backbone: backbone.ready,
+}
+
+
+@app.command("list")
+@remote
+def list_backbones(session: Session) -> None:
+    """List the backbones of the service."""
+    page = session.client.backbones.list()
+    session.out.listing(page, page.data, COLUMNS)
+
+
+@app.command()
+@remote
+def show(
+    session: Session, backbone_id: Annotated[str, typer.Argument(metavar="BACKBONE", help="Its id.")]
+) -> None:
+    """Show one backbone."""
+    backbone: Backbone = session.client.backbones.retrieve(backbone_id)
+    fields = {name: column(backbone) for name, column in COLUMNS.items()}
+    taps = [f"{tap.name} ({tap.dim} at {tap.depth:g})" for tap in backbone.taps]
+    session.out.record(
+        backbone, {**fields, "taps": taps, "source": backbone.source, "digest": backbone.digest}
+    )
+
+
+@app.command()
+@local
+def setup(out: Output) -> None:
+    """Make the embedded backbones, once after installation."""
+    from app.commands.training import run_backbones
+    from app.settings import Settings
+
+    root = Settings().embedded_backbones
+    out.say(run_backbones("setup", root), "the embedded backbones are ready")
+
+
+@app.command("import")
+@local
+def import_(
+    out: Output,
+    model: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A feature extractor, .onnx.")],
+    name: Annotated[str, typer.Option("--name", help="It will be onnx/<name>.")],
+    modality: Annotated[Modality, typer.Option("--modality", help="Kind of input.")],
+    input_: Annotated[str, typer.Option("--input", help="Name of the graph's input.")],
+    output: Annotated[str, typer.Option("--output", help="Name of the output that holds the features.")],
+    preprocess: Annotated[
+        Path, typer.Option("--preprocess", exists=True, dir_okay=False, help="Its preprocessing, .json.")
+    ],
+    frontend: Annotated[
+        Path | None, typer.Option("--frontend", exists=True, dir_okay=False, help="A graph to run before it.")
+    ] = None,
+    licence: Annotated[str | None, typer.Option("--licence", help="Licence of the weights.")] = None,
+    source: Annotated[str | None, typer.Option("--source", help="Where the weights are from.")] = None,
+) -> None:
+    """Import an ONNX feature extractor as a backbone (on the service's machine and data directory)."""
+    from app.commands.training import run_backbones
+    from app.settings import Settings
+
+    card = run_backbones(
+        "import",
+        model,
+        frontend=frontend,
+        name=name,
+        modality=modality,
+        input=input_,
+        output=output,
+        preprocess=preprocess,
+        root=Settings().backbones,
+        licence=licence,
+        source=source,
+    )
+    out.say(card, f"imported {card.get('id', name)}")

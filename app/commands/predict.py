@@ -1,0 +1,145 @@
+"""`durian predict`: ask a model."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.commands.options import Session, remote
+from app.commands.output import Columns, CommandError, local_file, read_text
+
+if TYPE_CHECKING:
+    from app.client.results import Model, Prediction, Predictions
+
+_BATCH = 256
+_WIDTH = 60
+
+
+@remote
+def predict(
+    session: Session,
+    model: Annotated[str, typer.Argument(help="name, name:3 or name@alias.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Texts; files (@note.txt, seven.png, scan.csv); numbers (1.5,2,3); - for lines of stdin.",
+        ),
+    ],
+    top_k: Annotated[int | None, typer.Option("--top-k", min=1, help="Classes to show of each.")] = None,
+) -> None:
+    """Ask a model: as many inputs as you like."""
+    target = session.client.models.retrieve(model)
+    names = list(_items(inputs))
+    read = _READERS[target.modality or "text"]
+    answers = list(_predict(session, target, [read(name) for name in names], top_k))
+    if session.out.as_json:
+        return session.out.json(_joined(answers))
+    data = [prediction for answer in answers for prediction in answer.data]
+    columns = _VALUE if target.task == "regression" else _LABELS
+    return session.out.listing(None, zip(names, data, strict=True), columns)
+
+
+def _predict(
+    session: Session, target: Model, values: Sequence[Any], top_k: int | None
+) -> Iterator[Predictions]:
+    """In batches, all by the version that was live at the start."""
+    for start in range(0, len(values), _BATCH):
+        batch = values[start : start + _BATCH]
+        yield session.client.predict(f"{target.id}:{target.version}", batch, top_k=top_k)
+
+
+def _joined(answers: Sequence[Predictions]) -> dict[str, Any]:
+    """The answers to several batches as one; indices follow the inputs."""
+    if not answers:
+        raise CommandError("There is nothing to predict: no input was given.")
+    data = [prediction for answer in answers for prediction in answer.model_dump(mode="json")["data"]]
+    numbered = [{**prediction, "index": index} for index, prediction in enumerate(data)]
+    return {**answers[0].model_dump(mode="json", exclude={"usage"}), "data": numbered}
+
+
+def _items(inputs: Sequence[str]) -> Iterator[str]:
+    for item in inputs:
+        if item == "-":
+            yield from (line.rstrip("\r\n") for line in sys.stdin if line.strip())
+        else:
+            yield item
+
+
+def _text(item: str) -> str:
+    return read_text(Path(item[1:])) if item.startswith("@") else item
+
+
+def _media(item: str) -> Path:
+    path = local_file(item.removeprefix("@"))
+    if path is None:
+        raise CommandError("An input of this model is a file, and there is none of that name.")
+    return path
+
+
+def _signal(item: str) -> Any:
+    """Numbers or `{"grid", "values"}`, written out or in a file; a comma, blank or line ends a number."""
+    value = None if item.startswith("@") else _numbers(item)
+    if value is None:
+        value = _numbers(read_text(_media(item)))
+    if value is None:
+        raise CommandError("A signal is a list of finite numbers, or a file of them.")
+    return value
+
+
+def _numbers(text: str) -> Any:
+    """The signal that `text` is, or None where it is none."""
+    text = text.strip()
+    try:
+        value = json.loads(text) if text[:1] in ("[", "{") else list(map(float, re.split(r"[,;\s]+", text)))
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return None
+    return value
+
+
+_READERS: dict[str, Callable[[str], Any]] = {
+    "text": _text,
+    "image": _media,
+    "audio": _media,
+    "signal": _signal,
+}
+
+
+def _answer(prediction: Prediction) -> object:
+    if prediction.set is not None:
+        return list(prediction.set)
+    return "unknown" if prediction.unknown else prediction.label
+
+
+def _runners_up(prediction: Prediction) -> str | None:
+    others = [s for s in prediction.scores if s.label != prediction.label]
+    return ", ".join(f"{s.label} {s.score:.2f}" for s in others[:3]) or None
+
+
+_LABELS: Columns = {
+    "input": lambda row: _short(row[0]),
+    "label": lambda row: _answer(row[1]),
+    "score": lambda row: row[1].score,
+    "then": lambda row: _runners_up(row[1]),
+}
+_VALUE: Columns = {
+    "input": lambda row: _short(row[0]),
+    "value": lambda row: row[1].value,
+    "95 % interval": lambda row: _interval(row[1].interval),
+}
+
+
+def _interval(ends: Any) -> str | None:
+    return " to ".join(f"{end:.4g}" for end in ends) if isinstance(ends, list | tuple) else ends
+
+
+def _short(item: str) -> str:
+    line = " ".join(item.split())
+    return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"

@@ -1,0 +1,60 @@
+"""A job on the screen: a progress bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from app.client.results import Job, JobEvent
+
+STYLES = {"warn": "yellow", "error": "red"}
+
+
+class JobProgress:
+    """Shows events as they come: `with JobProgress(console) as show: client.jobs.wait(id, show)`.
+
+    A terminal keeps one bar whose text is the newest message; warnings and errors stay above it.
+    """
+
+    def __init__(self, console: Console, title: str) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._console = console
+        self._live = console.is_terminal
+        self._bar = Progress(
+            TextColumn("{task.fields[title]}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.description}[/dim]"),
+            console=console,
+            disable=not self._live,
+        )
+        self._task = self._bar.add_task("", total=1.0, title=title)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, event: JobEvent) -> None:
+        from rich.markup import escape
+
+        if event.progress is not None or self._live:
+            self._bar.update(self._task, completed=event.progress, description=escape(event.message))
+        if not self._live or event.level in STYLES:
+            share = "    " if event.progress is None else f"{event.progress:4.0%}"
+            style = STYLES.get(event.level)
+            self._console.print(f"  {share}  {event.message}", style=style, markup=False, soft_wrap=True)
+
+
+def outcome(job: Job) -> str:
+    """How a job ended, in one line."""
+    if job.status == "succeeded":
+        return f"succeeded: the model {job.fine_tuned_model} is live"
+    why = f": {job.error.message}" if job.error else ""
+    return f"{job.status}{why}"

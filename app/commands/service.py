@@ -1,0 +1,40 @@
+"""`durian serve`, `durian worker`, `durian demo`: what runs on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from app.commands.options import local
+from app.commands.output import Output, errors_as_lines
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option("--host", help="Address; off loopback it asks for keys.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="Port.")] = 8000,
+    worker: Annotated[bool, typer.Option("--worker/--no-worker", help="Run jobs in here too.")] = True,
+) -> None:
+    """Start the service."""
+    from app import main
+
+    with errors_as_lines():
+        main.serve(host=host, port=port, worker=worker)
+
+
+def worker() -> None:
+    """Run jobs only, beside a service that shares the data directory and database."""
+    from app import worker as program
+
+    with errors_as_lines():
+        program.main()
+
+
+@local
+def demo(out: Output) -> None:
+    """Show the whole loop on the example sets: upload, fine-tune, predict."""
+    from app.demo import run
+
+    run(out)

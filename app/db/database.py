@@ -1,0 +1,83 @@
+"""Connections and transactions. One use case, one transaction, committed at the edge."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from models.errors import Unavailable
+
+# Below this release write-ahead logging with two processes can corrupt the file.
+_WAL_SAFE = (3, 51, 3)
+
+
+class Database:
+    """`read()` and `write()` give sessions; a write commits when its block ends without an error."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = _sqlite(url) if make_url(url).get_backend_name() == "sqlite" else create_engine(url)
+        self._writer = self.engine.execution_options(durian_write=True)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        with _reported(), Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        with _reported(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def migrate(self) -> None:
+        """Bring the schema to the newest revision."""
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self._writer.connect() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise Unavailable("The database is busy or away; try again shortly.", code="database") from error
+
+
+def _sqlite(url: str) -> Engine:
+    path = make_url(url).database
+    if path:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": 5.0, "check_same_thread": False})
+    event.listen(engine, "connect", _configure)
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _configure(connection: Any, _record: object) -> None:
+    # SQLAlchemy, not the driver, says when a transaction begins.
+    connection.isolation_level = None
+    journal = "WAL" if sqlite3.sqlite_version_info >= _WAL_SAFE else "DELETE"
+    for pragma in (f"journal_mode={journal}", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    # A deferred transaction that turns into a write fails at once when another writer is ahead of it.
+    write = connection.get_execution_options().get("durian_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -1,0 +1,1 @@
+"""Serving: sessions, batches, heads. No HTTP and no database inside."""

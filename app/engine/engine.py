@@ -1,0 +1,208 @@
+"""The engine: every model's predictions and every embedding go through its one queue."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from app.engine.golden import Golden
+from app.engine.lanes import Lanes
+from app.engine.model import LoadedModel, Prediction
+from app.engine.providers import Device
+from app.engine.queue import Queue
+from app.engine.stats import Counters
+from app.engine.trunks import OnnxTrunk, Runnable, Shelf, Trunk, Trunks
+from app.engine.work import Ask, Work, deliver
+from models.errors import DeadlineExceeded, DurianError, NotFound, Unavailable
+from models.runtime import CPU, Features
+
+
+@dataclass(frozen=True)
+class BackboneStats:
+    """What went through one backbone, over all models and embeddings."""
+
+    id: str
+    digest: str
+    device: Device
+    counters: Counters
+
+
+@dataclass(frozen=True)
+class EngineStats:
+    """The engine at one moment. Models keep their own counters (`LoadedModel.stats`)."""
+
+    device: Device
+    lanes: int
+    waiting: int
+    waiting_background: int
+    backbones: tuple[BackboneStats, ...]
+
+
+class Engine:
+    """`lanes` threads over the backbones of `shelf`.
+
+    `max_queue` bounds the inputs that wait for one backbone, at each of the two priorities. Methods named
+    `..._sync` are for threads, the others for an event loop; a deadline is a time of `time.monotonic`.
+    """
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        *,
+        lanes: int | None = None,
+        max_queue: int = 4096,
+        max_batch: int = 32,
+        providers: tuple[str, ...] = CPU,
+        open_trunk: Callable[[Path], Runnable] | None = None,
+    ) -> None:
+        self._shelf = shelf
+        self._trunks = Trunks(open_trunk or partial(OnnxTrunk, providers=providers))
+        self._queue = Queue(max_items=max_queue, max_batch=max_batch)
+        self._lane_count = lanes or os.cpu_count() or 1
+        self._lanes = Lanes(self._queue, self._lane_count)
+
+    async def predict(
+        self,
+        model: LoadedModel,
+        contents: Sequence[bytes],
+        *,
+        embedding: bool = False,
+        deadline: float | None = None,
+        background: bool = False,
+    ) -> Prediction:
+        """Answer canonical inputs. `embedding` also returns the features at the model's tap.
+
+        Raises InvalidRequest (no inputs), TooLarge, InvalidInput (an input that cannot be decoded),
+        RateLimited `queue_full`, DeadlineExceeded and Unavailable.
+        """
+        ask = Ask(contents, model, model.manifest.tap, embedding, background, deadline)
+        return await self._answer(self._load_for(model), ask)
+
+    def predict_sync(
+        self, model: LoadedModel, contents: Sequence[bytes], *, embedding: bool = False
+    ) -> Prediction:
+        """`predict`, for a thread that may wait."""
+        ask = Ask(contents, model, model.manifest.tap, embedding)
+        return self._answer_sync(self._load_for(model), ask)
+
+    async def embed(
+        self,
+        backbone_id: str,
+        contents: Sequence[bytes],
+        *,
+        tap: str | None = None,
+        deadline: float | None = None,
+        background: bool = False,
+    ) -> Features:
+        """Features [n, D] of canonical inputs at a tap. Raises as `predict`, and NotFound."""
+        ask = Ask(contents, tap=tap, embedding=True, background=background, deadline=deadline)
+        return _features(await self._answer(self.preload(backbone_id), ask))
+
+    def embed_sync(
+        self, backbone_id: str, contents: Sequence[bytes], *, tap: str | None = None, background: bool = False
+    ) -> Features:
+        """`embed`, for a thread that may wait."""
+        ask = Ask(contents, tap=tap, embedding=True, background=background)
+        return _features(self._answer_sync(self.preload(backbone_id), ask))
+
+    def warm(self, model: LoadedModel, golden: bytes) -> None:
+        """Run a new version on its golden examples, the way requests will. For a thread.
+
+        Raises CorruptArtefact `golden_mismatch` when it does not repeat what training saw.
+        """
+        expected = Golden.from_bytes(golden)
+        got = self.predict_sync(model, expected.contents, embedding=True)
+        expected.check(got, relative=model.manifest.task == "regression")
+
+    def preload(self, backbone_id: str) -> Future[Trunk]:
+        """The backbone's load: under way, done, or started now. Raises NotFound."""
+        card, folder = self._shelf.get(backbone_id)
+        return self._trunks.load(card.digest, folder)
+
+    def loaded(self) -> list[str]:
+        """Ids of the backbones in memory."""
+        return [trunk.card.id for trunk in self._trunks.loaded()]
+
+    @property
+    def device(self) -> Device:
+        """Where graphs run: "cuda" once a backbone does, else "cpu"."""
+        return "cuda" if any(trunk.device == "cuda" for trunk in self._trunks.loaded()) else "cpu"
+
+    def stats(self) -> EngineStats:
+        """Counters of the whole engine."""
+        return EngineStats(
+            self.device,
+            self._lane_count,
+            self._queue.waiting(background=False),
+            self._queue.waiting(background=True),
+            tuple(
+                BackboneStats(trunk.card.id, trunk.digest, trunk.device, trunk.stats.snapshot())
+                for trunk in self._trunks.loaded()
+            ),
+        )
+
+    def close(self, timeout: float = 25.0) -> None:
+        """Refuse new requests, serve those that wait, end the lanes; fail what `timeout` leaves over."""
+        self._queue.close()
+        if not self._lanes.join(timeout):
+            left = self._queue.drop()
+            for work in left:
+                work.fail(Unavailable("The service is shutting down.", code="shutting_down"))
+            deliver(left)
+        self._trunks.close()
+
+    def _load_for(self, model: LoadedModel) -> Future[Trunk]:
+        digest = model.manifest.backbone.digest
+        load = self._trunks.get(digest)
+        if load is not None:
+            return load
+        try:
+            _, folder = self._shelf.by_digest(digest)
+        except NotFound:
+            raise Unavailable(
+                "The model's backbone is not installed here; an administrator has to add it.",
+                code="backbone_unavailable",
+            ) from None
+        return self._trunks.load(digest, folder)
+
+    async def _answer(self, load: Future[Trunk], ask: Ask) -> Prediction:
+        work: Work | None = None
+        try:
+            async with asyncio.timeout(None if ask.deadline is None else ask.deadline - time.monotonic()):
+                # shielded: a caller who gives up must not cancel the load that others wait for
+                trunk = load.result() if load.done() else await asyncio.shield(asyncio.wrap_future(load))
+                loop = asyncio.get_running_loop()
+                reply: asyncio.Future[Prediction] = loop.create_future()
+                work = Work(ask, trunk, trunk.tap(ask.tap), reply, loop)
+                self._put(work)
+                return await reply
+        except TimeoutError:
+            error = DeadlineExceeded("The request's time ran out before it was served.")
+            if work is not None:
+                work.fail(error)
+            raise error from None
+
+    def _answer_sync(self, load: Future[Trunk], ask: Ask) -> Prediction:
+        trunk = load.result()
+        reply: Future[Prediction] = Future()
+        self._put(Work(ask, trunk, trunk.tap(ask.tap), reply))
+        return reply.result()
+
+    def _put(self, work: Work) -> None:
+        try:
+            self._queue.put(work)
+        except DurianError as error:
+            work.fail(error)
+            raise
+
+
+def _features(prediction: Prediction) -> Features:
+    if prediction.embedding is None:
+        raise AssertionError("an embedding was asked for")
+    return prediction.embedding

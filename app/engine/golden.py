@@ -1,0 +1,61 @@
+"""A new version proves itself before it serves: it must repeat what training saw."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.engine.model import Prediction
+from models.errors import CorruptArtefact
+from models.runtime import Features
+
+TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A few canonical inputs with their features [k, D] and outputs [k, C or K], as training had them."""
+
+    contents: tuple[bytes, ...]
+    features: Features
+    outputs: NDArray[np.float32]
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Golden:
+        """`golden.npz`: `blob` uint8, `ends` int64, `features`, `outputs`. Raises CorruptArtefact."""
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as npz:
+                blob, ends = npz["blob"].tobytes(), npz["ends"].tolist()
+                features, outputs = npz["features"], npz["outputs"]
+        except (ValueError, KeyError, OSError) as error:
+            raise CorruptArtefact("The artefact's golden examples cannot be read.") from error
+        contents = tuple(blob[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True))
+        if not contents:
+            raise CorruptArtefact("The artefact holds no golden examples.")
+        return cls(contents, features, outputs)
+
+    def check(self, got: Prediction, *, relative: bool) -> None:
+        """Compare scores to 1e-3, values and features to 1e-3 of their size.
+
+        Raises CorruptArtefact `golden_mismatch`.
+        """
+        if got.embedding is None or not _close(self.features, got.embedding, relative=True):
+            raise _mismatch("features")
+        if not _close(self.outputs, got.outputs, relative=relative):
+            raise _mismatch("outputs")
+
+
+def _close(expected: NDArray[np.float32], got: NDArray[np.float32], *, relative: bool) -> bool:
+    if expected.shape != got.shape:
+        return False
+    scale = float(np.abs(expected).max()) if relative else 1.0
+    return bool((np.abs(expected - got) <= TOLERANCE * scale).all())  # false for NaN
+
+
+def _mismatch(what: str) -> CorruptArtefact:
+    return CorruptArtefact(
+        f"Served, the model does not give the {what} that it gave in training.", code="golden_mismatch"
+    )

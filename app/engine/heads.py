@@ -1,0 +1,99 @@
+"""The parts above the tap. Affine heads of different models and class counts are applied together.
+
+The bias is folded into the weights as one more column, so that a row of a mixed batch costs one
+matrix-vector product into a row of padded logits, and the activation runs once over all of them. Against
+gathering the weights into one padded tensor this copies no weights (docs/benchmarks.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import CorruptArtefact
+from models.manifest import Manifest
+from models.runtime import CPU, Features, open_session
+
+Activation = Literal["softmax", "sigmoid", "identity"]
+Outputs = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class AffineHead:
+    """`activation(features @ weight.T + bias)`; `table` is `[weight | bias]`, float32 [C, D + 1]."""
+
+    table: NDArray[np.float32]
+    activation: Activation
+
+
+@dataclass(frozen=True, eq=False)
+class GraphHead:
+    """Any other graph, features float32 [n, D] to outputs float32 [n, C]. May be run by several threads."""
+
+    session: Any
+
+    def apply(self, features: Features) -> Outputs:
+        (outputs,) = self.session.run(None, {"features": features})
+        return np.asarray(outputs, np.float32)
+
+
+Head = AffineHead | GraphHead
+
+
+def load_head(manifest: Manifest, data: bytes, providers: Sequence[str] = CPU) -> Head:
+    """The head in `data`, the bytes of `head.onnx`. Raises CorruptArtefact."""
+    if manifest.head.kind == "graph":
+        return GraphHead(_open(data, providers))
+    weight, bias = _affine_weights(data)
+    if weight.shape != (manifest.head.out_dim, manifest.head.in_dim) or bias.shape != weight.shape[:1]:
+        raise CorruptArtefact("The head's weights do not have the shape its manifest states.")
+    table = np.concatenate([weight, bias[:, None]], axis=1, dtype=np.float32)
+    if not np.isfinite(table).all():
+        raise CorruptArtefact("The head holds weights that are not finite.")
+    return AffineHead(table, manifest.head.activation)
+
+
+def _open(data: bytes, providers: Sequence[str]) -> Any:
+    try:
+        return open_session(data, providers=providers)
+    except Exception as error:  # ONNX Runtime's own classes share no base
+        raise CorruptArtefact("The head is not a graph that can be run.") from error
+
+
+def _affine_weights(data: bytes) -> tuple[NDArray[Any], NDArray[Any]]:
+    import onnx  # 0.1 s and 30 MB that a service without affine heads need not spend
+    from onnx import numpy_helper
+
+    try:
+        graph = onnx.load_model_from_string(data).graph
+        found = {i.name: numpy_helper.to_array(i) for i in graph.initializer if i.name in ("weight", "bias")}
+        return found["weight"], found["bias"]
+    except Exception as error:  # a protobuf error, or a missing name
+        raise CorruptArtefact("The head lacks its weights.") from error
+
+
+def apply_affine(features: Features, heads: Sequence[AffineHead]) -> list[Outputs]:
+    """Row i of `features` [n, D] through `heads[i]`; all heads share one activation. Gives n rows [C_i]."""
+    inputs = np.concatenate([features, np.ones((len(features), 1), np.float32)], axis=1)
+    first = heads[0]
+    if all(head is first for head in heads):
+        return list(activate(inputs @ first.table.T, first.activation))
+    logits = np.full((len(heads), max(len(head.table) for head in heads)), -np.inf, np.float32)
+    for head, row, into in zip(heads, inputs, logits, strict=True):
+        np.dot(head.table, row, out=into[: len(head.table)])
+    outputs = activate(logits, first.activation)
+    return [row[: len(head.table)] for head, row in zip(heads, outputs, strict=True)]
+
+
+def activate(logits: NDArray[np.float32], activation: Activation) -> Outputs:
+    """Along the last axis, stable for any finite logits; a logit of -inf is a class that is not there."""
+    if activation == "softmax":
+        shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), np.float32)
+    if activation == "sigmoid":
+        return np.asarray(0.5 + 0.5 * np.tanh(0.5 * logits), np.float32)
+    return logits

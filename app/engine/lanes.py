@@ -1,0 +1,169 @@
+"""Lanes: threads that prepare inputs, run the trunk once for everybody, apply the heads, and answer."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from app.engine.heads import AffineHead, GraphHead, Outputs, apply_affine
+from app.engine.queue import Queue
+from app.engine.stats import Phases, Stats
+from app.engine.work import NO_OUTPUTS, Item, Work, deliver
+from models.errors import DeadlineExceeded, DurianError, InvalidInput, Unavailable
+from models.runtime import Features
+
+log = logging.getLogger(__name__)
+_clock = time.perf_counter_ns
+
+
+class Lanes:
+    """`count` threads that serve one queue."""
+
+    def __init__(self, queue: Queue, count: int) -> None:
+        self._queue = queue
+        self._results = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"lane-{i}", daemon=True) for i in range(count)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the lanes to end; False when some still ran after `timeout` seconds."""
+        end = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _serve(self) -> None:
+        while (step := self._queue.take()) is not None:
+            items = drop_dead(step.items)
+            if step.prepare:
+                self._queue.put_back(prepare(items))
+            elif items:
+                self._run(items)
+            del step, items  # an idle lane keeps no request alive
+
+    def _run(self, items: list[Item]) -> None:
+        started = _clock()
+        for item in items:
+            item.work.started_ns = item.work.started_ns or started
+        try:
+            features = run_trunk(items)
+            outputs, broken = run_heads(items, features)
+        except Exception:
+            log.exception("a batch of %d failed", len(items))
+            fail(items, Unavailable("The backbone failed on this batch; try again.", code="inference_failed"))
+            return
+        if broken:
+            fail(
+                [item for item, row in zip(items, outputs, strict=True) if row is None],
+                Unavailable("The model's head failed on this batch; try again.", code="inference_failed"),
+            )
+        self._finish(items, features, outputs, started)
+
+    def _finish(
+        self, items: list[Item], features: list[Features], outputs: list[Outputs | None], started: int
+    ) -> None:
+        ended = _clock()
+        done: list[Work] = []
+        with self._results:
+            for item, vector, row in zip(items, features, outputs, strict=True):
+                if row is not None and item.work.fill(item.row, row, vector):
+                    done.append(item.work)
+        count(items, Phases(sum(item.prepare_ns for item in items), ended - started, _clock() - ended))
+        for work in done:
+            work.succeed()
+        deliver(done)
+
+
+def drop_dead(items: list[Item]) -> list[Item]:
+    """Without the inputs of requests that were cancelled or have failed, and of those whose time ran out."""
+    now = time.monotonic()
+    late = [item for item in items if item.work.expired(now)]
+    if late:
+        fail(late, DeadlineExceeded("The request's time ran out before it was served."))
+    return [item for item in items if not item.work.over()]
+
+
+def prepare(items: list[Item]) -> list[Item]:
+    """Decode or tokenise each input. One that cannot be fails its own request and no other."""
+    for item in items:
+        started = _clock()
+        try:
+            item.prepared = item.work.trunk.prepare(item.work.ask.contents[item.row])
+            item.size = item.work.trunk.size(item.prepared)
+        except DurianError as error:
+            fail([item], error)
+        except Exception:
+            log.exception("an input cannot be prepared")
+            where = f"Input {item.row}"
+            fail([item], InvalidInput(f"{where} cannot be decoded.", code="undecodable", param="input"))
+        item.prepare_ns = _clock() - started
+    return [item for item in items if not item.work.over()]
+
+
+def run_trunk(items: list[Item]) -> list[Features]:
+    """One run for all taps wanted; each item's features [D] at its own tap."""
+    taps = list(dict.fromkeys(item.work.tap for item in items))
+    batch = [item.prepared for item in items if item.prepared is not None]
+    by_tap = items[0].work.trunk.run(batch, taps)
+    return [by_tap[item.work.tap][row] for row, item in enumerate(items)]
+
+
+def run_heads(items: list[Item], features: Sequence[Features]) -> tuple[list[Outputs | None], bool]:
+    """Each item's outputs [C], None where its head broke, and whether any broke.
+
+    Affine heads over one tap and with one activation run together, any other head by itself.
+    """
+    outputs: list[Outputs | None] = [NO_OUTPUTS] * len(items)
+    groups: dict[object, list[int]] = {}
+    for row, item in enumerate(items):
+        if item.work.ask.model is not None:
+            head = item.work.ask.model.head
+            key = (item.work.tap, head.activation) if isinstance(head, AffineHead) else head
+            groups.setdefault(key, []).append(row)
+    broken = False
+    for rows in groups.values():
+        try:
+            results: Sequence[Outputs | None] = _run_group(items, rows, features)
+        except Exception:
+            log.exception("a head failed on a batch of %d", len(rows))
+            results, broken = [None] * len(rows), True
+        for row, result in zip(rows, results, strict=True):
+            outputs[row] = result
+    return outputs, broken
+
+
+def _run_group(items: list[Item], rows: list[int], features: Sequence[Features]) -> Sequence[Outputs]:
+    inputs = np.stack([features[row] for row in rows])
+    heads = [model.head for row in rows if (model := items[row].work.ask.model) is not None]
+    first = heads[0]
+    if isinstance(first, GraphHead):
+        return list(first.apply(inputs))
+    return apply_affine(inputs, [head for head in heads if isinstance(head, AffineHead)])
+
+
+def fail(items: list[Item], error: DurianError) -> None:
+    """Fail the requests these items belong to, each once."""
+    works = [work for work in dict.fromkeys(item.work for item in items) if not work.over()]
+    for work in works:
+        work.fail(error)
+    deliver(works)
+
+
+def count(items: list[Item], phases: Phases) -> None:
+    """Record the batch with its backbone, its models and its requests."""
+    by_stats: dict[Stats, int] = {items[0].work.trunk.stats: len(items)}
+    for item in items:
+        if item.work.ask.model is not None:
+            stats = item.work.ask.model.stats
+            by_stats[stats] = by_stats.get(stats, 0) + 1
+    for stats, size in by_stats.items():
+        stats.execution(size, phases)
+    for work in dict.fromkeys(item.work for item in items):
+        work.spend(phases)

@@ -1,0 +1,202 @@
+"""The service, wired: the one place where parts meet."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import shutil
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
+from fastapi.middleware import Middleware
+
+from app.api import backbones, datasets, faults, files, jobs, models, oip, operations, predictions
+from app.api.gate import Gate
+from app.db.database import Database
+from app.engine.engine import Engine
+from app.engine.providers import providers
+from app.runners.base import Runner
+from app.runners.local import LocalRunner
+from app.services.artefacts import Artefacts
+from app.services.catalogue import Catalogue
+from app.services.container import Services
+from app.services.data import DataSource
+from app.services.datasets import Datasets
+from app.services.features import Embedder
+from app.services.files import Files
+from app.services.growing import Growing
+from app.services.identities import Identities
+from app.services.jobs import Jobs
+from app.services.keys import Keys
+from app.services.methods import Methods
+from app.services.metrics import Metrics
+from app.services.models import Models
+from app.services.plan import Planner
+from app.services.publication import Publisher
+from app.services.registry import Registry
+from app.services.serving import Serving
+from app.services.specs import SpecBuilder
+from app.settings import Settings
+from app.worker import Worker
+from models import __version__
+from models.features import FeatureCache
+from models.shelf import Shelf
+from models.store import BlobStore
+
+ROUTERS = (
+    predictions.router,
+    files.router,
+    datasets.router,
+    jobs.router,
+    models.router,
+    backbones.router,
+    oip.router,
+    operations.router,
+)
+
+
+@dataclass(frozen=True)
+class Process:
+    """The parts of one process and their life."""
+
+    services: Services
+    worker: Worker
+
+    def start(self, *, worker: bool) -> None:
+        """Load what is published, then take requests and, if asked, jobs."""
+        self.services.registry.start()
+        if worker:
+            shutil.rmtree(self.services.settings.work, ignore_errors=True)
+            self.services.methods.all()
+            self.worker.start()
+
+    def close(self) -> None:
+        self.worker.stop()
+        self.services.embedder.close()
+        self.services.registry.close()
+        self.services.engine.close()
+        self.services.runner.close()
+        self.services.db.close()
+
+
+def build(settings: Settings, runner: Runner | None = None) -> Process:
+    """Every part, connected; nothing runs yet."""
+    runner = runner or LocalRunner()
+    db = Database(settings.database_url)
+    db.migrate()
+    blobs, artefacts = BlobStore(settings.blobs), Artefacts(settings.artefacts)
+    shelf = Shelf([settings.embedded_backbones, settings.backbones])
+    engine = Engine(shelf, lanes=settings.lanes, max_queue=settings.max_queue, providers=providers())
+    catalogue = Catalogue()
+    registry = Registry(db, artefacts, engine, catalogue)
+    embedder = Embedder(engine, shelf, FeatureCache(settings.features))
+    keys = Keys(db, settings.data / "pepper")
+    files = Files(db, blobs, embedder.ahead)
+    datasets = Datasets(db, blobs, embedder.ahead)
+    data = DataSource(blobs, datasets)
+    specs = SpecBuilder(settings, blobs, shelf, data)
+    publisher = Publisher(db, artefacts, registry)
+    worker = Worker(settings, db, runner, embedder, specs, publisher)
+    methods = Methods(runner)
+    planner = Planner(shelf, settings.max_classes)
+    jobs = Jobs(db, data, planner, methods, settings.max_queued_jobs, worker.wake)
+    services = Services(
+        settings=settings,
+        db=db,
+        shelf=shelf,
+        engine=engine,
+        runner=runner,
+        registry=registry,
+        serving=Serving(engine, catalogue),
+        embedder=embedder,
+        keys=keys,
+        identities=Identities(keys, settings.auth),
+        files=files,
+        datasets=datasets,
+        methods=methods,
+        metrics=Metrics(engine, db),
+        jobs=jobs,
+        models=Models(db, registry.refresh),
+        growing=Growing(db, datasets, jobs),
+        specs=specs,
+        publisher=publisher,
+    )
+    return Process(services, worker)
+
+
+def create_app(settings: Settings, *, worker: bool = True, runner: Runner | None = None) -> FastAPI:
+    """The ASGI app. `worker=False` leaves jobs to other processes."""
+    process = build(settings, runner)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(process.start, worker=worker)
+        yield
+        await run_in_threadpool(process.close)
+
+    gate = Middleware(
+        Gate,
+        identify=process.services.identities.identify,
+        max_body=settings.max_body_bytes,
+        max_upload=settings.max_upload_bytes,
+    )
+    app = FastAPI(
+        title="Durian",
+        version=__version__,
+        summary="Transfer learning over HTTP: a handful of examples in, a served ONNX model out.",
+        lifespan=lifespan,
+        middleware=[gate],
+    )
+    app.state.services = process.services
+    faults.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    return app
+
+
+def serve(host: str = "127.0.0.1", port: int = 8000, worker: bool = True) -> None:
+    """Run the service until SIGTERM or SIGINT. Exits with 2 where it would be open to the network."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    settings = Settings()
+    if not _loopback(host):
+        settings = _closed(settings, host)
+    app = create_app(settings, worker=worker)
+    _announce(host, port)
+    uvicorn.run(app, host=host, port=port, loop="uvloop", http="httptools", access_log=False, log_config=None)
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _closed(settings: Settings, host: str) -> Settings:
+    """Settings that ask for keys; there must be one, or nobody could use the service."""
+    db = Database(settings.database_url)
+    db.migrate()
+    has_keys = Keys(db, settings.data / "pepper").any()
+    db.close()
+    if settings.auth == "open" or not has_keys:
+        sys.stderr.write(
+            f"Durian does not start on {host} without API keys. Make one with\n"
+            "  durian keys create --tenant default --role admin\n"
+            "and unset DURIAN_AUTH if it says open, or serve on 127.0.0.1.\n"
+        )
+        raise SystemExit(2)
+    return settings.model_copy(update={"auth": "keys"})
+
+
+def _announce(host: str, port: int) -> None:
+    address = f"http://{host}:{port}"
+    sys.stdout.write(
+        f"Durian {__version__}  {address}\n  API pages  {address}/docs\n  metrics    {address}/metrics\n"
+    )
+    sys.stdout.flush()

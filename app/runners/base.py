@@ -1,0 +1,38 @@
+"""Where a job's training code runs. A runner starts it as a process entry point, never by import."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from models.fitspec import FitSpec
+
+ENTRY = "training.child"
+"""The module every runner starts; it offers `main(spec_path, connection)` and `describe(connection)`."""
+
+
+class Run(Protocol):
+    """One started job."""
+
+    def messages(self, timeout: float) -> list[dict[str, Any]]:
+        """What the job said since the last call, waiting up to `timeout` seconds for the first.
+
+        Each is `{"event": {...}}`, or at the end `{"done": {...}}` or
+        `{"failed": {"code": ..., "message": ...}}`.
+        """
+        ...
+
+    def alive(self) -> bool: ...
+
+    def kill(self) -> None:
+        """End the job at once and wait until it is gone."""
+        ...
+
+
+class Runner(Protocol):
+    def start(self, spec: FitSpec, spec_path: str) -> Run: ...
+
+    def methods(self) -> list[dict[str, Any]]:
+        """Every transfer method with its hyperparameter schema."""
+        ...
+
+    def close(self) -> None: ...

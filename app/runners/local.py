@@ -1,0 +1,77 @@
+"""Jobs as child processes of a warm forkserver: a crash or a kill takes only the job with it.
+
+The forkserver imports the training side once; a job then starts in milliseconds. It ends by itself
+when the worker does, and every child ends with it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+from collections.abc import Callable
+from typing import Any
+
+from app.runners.base import ENTRY
+from models.errors import Unavailable
+from models.fitspec import FitSpec
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_START_SECONDS = 60.0
+
+
+def _enter(function: str, *arguments: object) -> None:
+    """Runs in the child: hand over to the training side."""
+    entry: Callable[..., None] = getattr(importlib.import_module(ENTRY), function)
+    entry(*arguments)
+
+
+class LocalRun:
+    def __init__(self, function: str, *arguments: object) -> None:
+        self._reader, writer = _CONTEXT.Pipe(duplex=False)
+        self._process = _CONTEXT.Process(target=_enter, args=(function, *arguments, writer), daemon=True)
+        self._process.start()
+        writer.close()  # the child's copy is the only one left: its end is our end of file
+
+    def messages(self, timeout: float) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        try:
+            while self._reader.poll(0 if found else timeout):
+                found.append(self._reader.recv())
+        except EOFError:
+            pass
+        return found
+
+    def alive(self) -> bool:
+        return self._process.is_alive()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._reader.close()
+
+
+class LocalRunner:
+    """Children of this process's forkserver."""
+
+    def __init__(self) -> None:
+        _CONTEXT.set_forkserver_preload([ENTRY])
+        self._methods: list[dict[str, Any]] | None = None
+
+    def start(self, spec: FitSpec, spec_path: str) -> LocalRun:
+        return LocalRun("main", spec_path)
+
+    def methods(self) -> list[dict[str, Any]]:
+        """Asked of the training side once; this also warms the forkserver."""
+        if self._methods is None:
+            run = LocalRun("describe")
+            try:
+                answers = run.messages(_START_SECONDS)
+            finally:
+                run.kill()
+            if not answers:
+                raise Unavailable("The training side did not start; see the service's log.")
+            self._methods = list(answers[0]["methods"])
+        return self._methods
+
+    def close(self) -> None:
+        """Nothing to do: the forkserver ends with this process."""

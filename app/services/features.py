@@ -1,0 +1,89 @@
+"""Features ahead of need: what an upload's jobs will ask for is computed once, in the background."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from app.engine.engine import Engine
+from models.backbone import BackboneCard
+from models.dataset import Pack
+from models.errors import DurianError
+from models.features import FeatureCache
+from models.shelf import Shelf
+
+_CHUNK = 64
+log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+"""Called with (examples done, examples to do); may raise to stop the work."""
+
+
+class Embedder:
+    """Fills the feature cache through the engine, in chunks that other callers can slip between."""
+
+    def __init__(self, engine: Engine, shelf: Shelf, cache: FeatureCache) -> None:
+        self.engine = engine
+        self.shelf = shelf
+        self.cache = cache
+        self._chunk_lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="embed-ahead")
+        self._closed = threading.Event()
+
+    def ensure(self, card: BackboneCard, tap: str, pack: Pack, progress: Progress) -> int:
+        """Compute what the cache lacks of `pack`; return how many forward passes that took."""
+        contents = dict(zip(pack.digests, pack.contents, strict=True))
+        missing = self.cache.missing(card.digest, tap, pack.digests)
+        computed = 0
+        for start in range(0, len(missing), _CHUNK):
+            progress(start, len(missing))
+            computed += self._chunk(card, tap, missing[start : start + _CHUNK], contents)
+        return computed
+
+    def _chunk(self, card: BackboneCard, tap: str, names: list[str], contents: dict[str, bytes]) -> int:
+        # One chunk at a time: two jobs on the same upload do not compute the same features twice.
+        with self._chunk_lock:
+            names = self.cache.missing(card.digest, tap, names)
+            if names:
+                batch = [contents[name] for name in names]
+                vectors = self.engine.embed_sync(card.id, batch, tap=tap, background=True)
+                self.cache.put(card.digest, tap, names, vectors)
+            return len(names)
+
+    def ahead(self, pack: Pack) -> None:
+        """Start computing, in the background, what a job on this pack will need first."""
+        self._pool.submit(self._ahead, pack)
+
+    def _ahead(self, pack: Pack) -> None:
+        for card in candidates(self.shelf, pack.input.modality):
+            try:
+                self.ensure(card, card.default_tap, pack, self._check_open)
+            except _Closed:
+                return
+            except DurianError as error:
+                log.warning("features ahead of a job were not computed: %s", error.code)
+
+    def _check_open(self, _done: int, _total: int) -> None:
+        if self._closed.is_set():
+            raise _Closed
+
+    def close(self) -> None:
+        self._closed.set()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Closed(Exception):
+    """The service is stopping."""
+
+
+def candidates(shelf: Shelf, modality: str) -> list[BackboneCard]:
+    """The backbones `auto` considers: the pretrained ones, or the baselines where there are none."""
+    cards = [card for card in shelf.list() if card.modality == modality]
+    return [card for card in cards if not card.baseline] or cards
+
+
+def baselines(shelf: Shelf, modality: str) -> list[BackboneCard]:
+    """The declared baseline backbones of a modality."""
+    return [card for card in shelf.list() if card.modality == modality and card.baseline]

@@ -1,0 +1,64 @@
+"""Prometheus metrics, read off the parts when they are asked for; every label is bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy import func, select
+
+from app.db.database import Database
+from app.db.tables import Job
+from app.engine.engine import Engine
+
+
+class Metrics(Collector):
+    """What the engine and the queue have to say."""
+
+    def __init__(self, engine: Engine, db: Database) -> None:
+        self._engine = engine
+        self._db = db
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def render(self) -> bytes:
+        """The text exposition format."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._engine_metrics()
+        jobs = GaugeMetricFamily("durian_jobs", "Fine-tuning jobs by status", labels=["status"])
+        for status, count in self._jobs():
+            jobs.add_metric([status], count)
+        yield jobs
+
+    def _jobs(self) -> list[tuple[str, int]]:
+        with self._db.read() as session:
+            return [(s, n) for s, n in session.execute(select(Job.status, func.count()).group_by(Job.status))]
+
+    def _engine_metrics(self) -> Iterator[Metric]:
+        stats = self._engine.stats()
+        device = GaugeMetricFamily(
+            "durian_device", "1 for the device that runs the backbones", labels=["device"]
+        )
+        device.add_metric([stats.device], 1)
+        yield device
+        yield GaugeMetricFamily("durian_lanes", "Inference threads", stats.lanes)
+        waiting = GaugeMetricFamily(
+            "durian_waiting_inputs", "Inputs in the engine's queue", labels=["priority"]
+        )
+        waiting.add_metric(["serving"], stats.waiting)
+        waiting.add_metric(["background"], stats.waiting_background)
+        yield waiting
+        yield from self._backbone_metrics()
+
+    def _backbone_metrics(self) -> Iterator[Metric]:
+        inputs = CounterMetricFamily("durian_inputs", "Inputs run through a backbone", labels=["backbone"])
+        batches = CounterMetricFamily("durian_batches", "Batches run through a backbone", labels=["backbone"])
+        for backbone in self._engine.stats().backbones:
+            inputs.add_metric([backbone.id], backbone.counters.inferences)
+            batches.add_metric([backbone.id], backbone.counters.executions)
+        yield inputs
+        yield batches

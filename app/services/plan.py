@@ -1,0 +1,123 @@
+"""From "which model" to which backbones a job may use and under which name it publishes."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db.tables import Alias, Model, Version
+from app.services.data import Source
+from app.services.features import baselines, candidates
+from models.backbone import BackboneCard
+from models.errors import InvalidInput, NotFound
+from models.manifest import Manifest
+from models.shelf import Shelf
+
+_NOT_IN_NAME = re.compile(r"[^a-z0-9._-]+")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`target` is the model name to publish under; backbones are `(id, digest)`."""
+
+    target: str
+    backbones: Sequence[tuple[str, str]]
+    baselines: Sequence[tuple[str, str]]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "backbones": [list(b) for b in self.backbones],
+            "baselines": [list(b) for b in self.baselines],
+        }
+
+
+class Planner:
+    def __init__(self, shelf: Shelf, max_classes: int) -> None:
+        self.shelf = shelf
+        self.max_classes = max_classes
+
+    def plan(self, session: Session, tenant: str, model: str, suffix: str | None, training: Source) -> Plan:
+        """`model` is a backbone id, an existing model (its backbone, a new version of it), or "auto"."""
+        training.check_trainable(self.max_classes)
+        modality = training.input.modality
+        target, cards = self._resolve(session, tenant, model, modality)
+        for card in cards:
+            if card.modality != modality:
+                raise InvalidInput(
+                    f"{card.id} takes {card.modality}, and {training.name} holds {modality}.",
+                    code="modality_mismatch",
+                    param="model",
+                )
+        others = [card for card in baselines(self.shelf, modality) if card not in cards]
+        return Plan(
+            target=_target(suffix, target, modality),
+            backbones=[(card.id, card.digest) for card in cards],
+            baselines=[(card.id, card.digest) for card in others],
+        )
+
+    def _resolve(
+        self, session: Session, tenant: str, model: str, modality: str
+    ) -> tuple[str | None, list[BackboneCard]]:
+        if model == "auto":
+            return None, self._auto(modality)
+        if "/" in model:
+            return None, [self._card(model)]
+        row = _model_of(session, tenant, model)
+        if row is None:
+            self._card(model)
+            raise NotFound("model names neither a backbone nor a model of yours.", param="model")
+        return row.name, [self._card(_live(session, row).backbone.id)]
+
+    def _auto(self, modality: str) -> list[BackboneCard]:
+        cards = candidates(self.shelf, modality)
+        if not cards:
+            raise InvalidInput(
+                f"There is no backbone for {modality}: `durian backbones setup` makes the embedded ones.",
+                code="no_backbone",
+                param="model",
+            )
+        return cards
+
+    def _card(self, backbone_id: str) -> BackboneCard:
+        try:
+            return self.shelf.get(backbone_id)[0]
+        except NotFound as error:
+            raise NotFound(
+                "model names neither a backbone (see GET /v1/backbones) nor a model of yours.", param="model"
+            ) from error
+
+
+def _model_of(session: Session, tenant: str, reference: str) -> Model | None:
+    name = re.split(r"[:@]", reference)[0]
+    return session.scalar(select(Model).where(Model.tenant == tenant, Model.name == name))
+
+
+def _live(session: Session, model: Model) -> Manifest:
+    version = session.scalar(
+        select(Version)
+        .join(Alias, (Alias.model_id == Version.model_id) & (Alias.version == Version.version))
+        .where(Version.model_id == model.id, Alias.alias == "live")
+    )
+    if version is None:
+        raise NotFound("This model has no live version to start from.", param="model")
+    return Manifest.model_validate(version.manifest)
+
+
+def slug(text: str) -> str:
+    """The nearest valid name to a free text; empty when nothing of it can stand in one."""
+    return _NOT_IN_NAME.sub("-", text.lower()).strip("-._")[:64].strip("-._")
+
+
+def _target(suffix: str | None, existing: str | None, modality: str) -> str:
+    if suffix is not None:
+        name = slug(suffix)
+        if not name:
+            raise InvalidInput("suffix needs at least one letter or digit (a-z, 0-9).", param="suffix")
+        return name
+    return existing or f"{modality}-{secrets.token_hex(4)}"

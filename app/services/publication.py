@@ -1,0 +1,118 @@
+"""From a finished job's folder to a served version: verified, warmed, registered, swapped in.
+
+The order is what makes it safe. Bytes are checked and made durable before anything names them; the
+golden batch runs through the engine before `live` moves; the row, the alias and the job's end are one
+transaction, guarded by the fence of the job's claim. A failure anywhere leaves the old version serving.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db import queue
+from app.db.database import Database
+from app.db.tables import Alias, Change, Job, Model, Report, Version
+from app.services.artefacts import Artefacts
+from app.services.ids import new_id, now
+from app.services.registry import Registry
+from models.events import Event
+from models.manifest import REPORT, Manifest
+from models.report import Report as ReportBody
+
+
+@dataclass(frozen=True)
+class Published:
+    name: str
+    version: int
+    digest: str
+
+
+class Publisher:
+    def __init__(self, db: Database, artefacts: Artefacts, registry: Registry) -> None:
+        self.db = db
+        self.artefacts = artefacts
+        self.registry = registry
+
+    def publish(self, job: Job, output: Path) -> Published | None:
+        """Publish what a job wrote to `output`; None when the job was cancelled or taken over.
+
+        Raises CorruptArtefact when the artefact is not what its manifest says, or does not give its
+        golden outputs.
+        """
+        report = ReportBody.model_validate_json((output / REPORT).read_bytes())
+        manifest = self.artefacts.admit(output)
+        self.registry.check(manifest)
+        with self.db.write() as session:
+            version = _register(session, job, manifest, report)
+        if version is None:
+            return None
+        self.registry.refresh()
+        return Published(job.target, version, manifest.digest)
+
+
+def _register(session: Session, job: Job, manifest: Manifest, report: ReportBody) -> int | None:
+    if not queue.holds(session, job.id, job.fence):
+        return None
+    model = _model(session, job.tenant, job.target)
+    model.last_version += 1
+    result = _result(job, model.last_version, manifest, report)
+    session.add(_version(job, model, manifest, result["metrics"]))
+    session.add(Report(job_id=job.id, body=report.model_dump_json()))
+    session.merge(Alias(model_id=model.id, alias="live", version=model.last_version))
+    end = {"finished_at": now(), "result": result, "fine_tuned_model": model.name}
+    queue.finish(session, job.id, job.fence, "succeeded", end)
+    bump(session)
+    done = Event(
+        message=f"{model.name} version {model.last_version} is live.", data={"progress": 1.0, "phase": "done"}
+    )
+    queue.append_events(session, job.id, now(), [done])
+    return model.last_version
+
+
+def _version(job: Job, model: Model, manifest: Manifest, metrics: dict[str, Any]) -> Version:
+    return Version(
+        model_id=model.id,
+        version=model.last_version,
+        artefact=manifest.digest,
+        manifest=manifest.model_dump(mode="json"),
+        metrics=metrics,
+        job_id=job.id,
+        created_at=now(),
+    )
+
+
+def _model(session: Session, tenant: str, name: str) -> Model:
+    model = session.scalar(select(Model).where(Model.tenant == tenant, Model.name == name))
+    if model is None:
+        model = Model(id=new_id("model"), tenant=tenant, name=name, created_at=now(), last_version=0)
+        session.add(model)
+        session.flush()
+    return model
+
+
+def _result(job: Job, version: int, manifest: Manifest, report: ReportBody) -> dict[str, Any]:
+    return {
+        "model": job.target,
+        "version": version,
+        "digest": manifest.digest,
+        "backbone": manifest.backbone.id,
+        "tap": manifest.tap,
+        "method": manifest.method,
+        "hyperparameters": dict(manifest.hyperparameters),
+        "metrics": {**report.metrics, "estimate": report.estimate.model_dump(mode="json")},
+        "timings": dict(report.timings),
+    }
+
+
+def bump(session: Session) -> None:
+    """Say that what is served has changed."""
+    row = session.get(Change, 1)
+    if row is None:
+        session.add(Change(id=1, n=1))
+    else:
+        row.n += 1

@@ -1,0 +1,125 @@
+"""Keeps the catalogue in step with the database: after every change here, and twice a second for others'."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.db.database import Database
+from app.db.tables import Alias, Change, Model, Version
+from app.engine.engine import Engine
+from app.engine.model import LoadedModel
+from app.services.artefacts import Artefacts
+from app.services.catalogue import Catalogue, Load
+from models.errors import DurianError
+from models.manifest import GOLDEN, HEAD, Manifest
+
+_WATCH_SECONDS = 0.5
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Model:
+    """A model as the database has it: version -> artefact digest, alias -> version."""
+
+    tenant: str
+    name: str
+    created: float
+    versions: dict[int, str] = field(default_factory=dict)
+    aliases: dict[str, int] = field(default_factory=dict)
+
+
+class Registry:
+    def __init__(self, db: Database, artefacts: Artefacts, engine: Engine, catalogue: Catalogue) -> None:
+        self.db = db
+        self.artefacts = artefacts
+        self.engine = engine
+        self.catalogue = catalogue
+        self._applied: dict[str, _Model] = {}
+        self._change = -1
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="registry-watch", daemon=True)
+
+    def start(self) -> None:
+        """Load what is published and watch for changes that other processes make."""
+        self.refresh()
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def check(self, manifest: Manifest) -> None:
+        """Load an admitted artefact and run its golden batch. Raises CorruptArtefact."""
+        _, files = self.artefacts.load(manifest.digest)
+        self.engine.warm(LoadedModel.load(manifest, 0, files[HEAD]), files[GOLDEN])
+
+    def refresh(self) -> None:
+        """Bring the catalogue up to the database, if anything has changed."""
+        with self._lock, self.db.read() as session:
+            change = session.scalar(select(Change.n)) or 0
+            if change == self._change:
+                return
+            found = _read(session)
+            self._apply(found)
+            self._change = change
+
+    def _watch(self) -> None:
+        while not self._stop.wait(_WATCH_SECONDS):
+            try:
+                self.refresh()
+            except DurianError as error:
+                # What is in memory goes on serving while the database is away.
+                log.warning("changes of models cannot be read: %s", error.code)
+
+    def _apply(self, found: Mapping[str, _Model]) -> None:
+        for model_id in self._applied.keys() - found.keys():
+            gone = self._applied[model_id]
+            self.catalogue.remove_model(gone.tenant, gone.name)
+        for model_id, model in found.items():
+            before = self._applied.get(model_id) or _Model(model.tenant, model.name, model.created)
+            self._apply_model(before, model)
+        self._applied = dict(found)
+
+    def _apply_model(self, before: _Model, model: _Model) -> None:
+        key = (model.tenant, model.name)
+        for number, artefact in model.versions.items():
+            if number not in before.versions:
+                self.catalogue.put_version(*key, number, self._load(artefact, number), created=model.created)
+        for alias, number in model.aliases.items():
+            if before.aliases.get(alias) != number:
+                self.catalogue.set_alias(*key, alias, number)
+        for alias in before.aliases.keys() - model.aliases.keys():
+            self.catalogue.drop_alias(*key, alias)
+        for number in before.versions.keys() - model.versions.keys():
+            self.catalogue.remove_version(*key, number)
+
+    def _load(self, artefact: str, number: int) -> Load:
+        def load() -> LoadedModel:
+            manifest, files = self.artefacts.load(artefact)
+            return LoadedModel.load(manifest, number, files[HEAD])
+
+        return load
+
+
+def _read(session: Session) -> dict[str, _Model]:
+    found: dict[str, _Model] = {}
+    versions: defaultdict[str, dict[int, str]] = defaultdict(dict)
+    for model_id, number, artefact in session.execute(
+        select(Version.model_id, Version.version, Version.artefact)
+    ):
+        versions[model_id][number] = artefact
+    for model in session.scalars(select(Model)):
+        if model.id in versions:
+            found[model.id] = _Model(model.tenant, model.name, model.created_at, versions[model.id])
+    for alias in session.scalars(select(Alias)):
+        found[alias.model_id].aliases[alias.alias] = alias.version
+    return found

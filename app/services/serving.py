@@ -1,0 +1,134 @@
+"""Predictions: a reference and raw inputs in, answers out. Both protocols, /v1 and /v2, come through here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from app.engine.engine import Engine
+from app.engine.model import LoadedModel, Prediction
+from app.services.catalogue import Catalogue, Entry
+from models.manifest import Manifest
+from models.modalities import modality
+
+MULTILABEL_THRESHOLD = 0.5
+_DECIMALS = 6
+_INLINE = 64
+"""So many texts or signals are checked in the event loop: a few microseconds each, below a thread's price."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Which version of which model answered, and one row an input."""
+
+    model: str
+    version: int
+    digest: str
+    rows: list[dict[str, Any]]
+
+
+class Serving:
+    """What the routes need of the models: find them, ask them."""
+
+    def __init__(self, engine: Engine, catalogue: Catalogue) -> None:
+        self.engine = engine
+        self.catalogue = catalogue
+
+    async def resolve(self, tenant: str, ref: str, version: int | None = None) -> LoadedModel:
+        """The model `ref` means (`name`, `name:3`, `name@alias`). Raises NotFound, CorruptArtefact."""
+        found = self.catalogue.find(tenant, ref, version)
+        loaded = found.loaded
+        return loaded if loaded is not None else await asyncio.to_thread(found.model)
+
+    def models(self, tenant: str) -> list[Entry]:
+        """Everything a tenant can ask, by name."""
+        snapshot = self.catalogue.snapshot(tenant)
+        return [snapshot[name] for name in sorted(snapshot)]
+
+    async def infer(
+        self,
+        model: LoadedModel,
+        inputs: Sequence[object],
+        *,
+        embedding: bool = False,
+        deadline: float | None = None,
+        background: bool = False,
+    ) -> Prediction:
+        """Arrays for raw inputs. Raises what the modality (naming the input) and the engine raise."""
+        contents = await self._canonical(model.manifest, inputs)
+        return await self.engine.predict(
+            model, contents, embedding=embedding, deadline=deadline, background=background
+        )
+
+    async def predict(
+        self,
+        tenant: str,
+        ref: str,
+        inputs: Sequence[object],
+        *,
+        top_k: int = 5,
+        return_embedding: bool = False,
+        deadline: float | None = None,
+    ) -> Answer:
+        """Rows as `/v1/predictions` gives them. Raises as `resolve` and `infer`."""
+        model = await self.resolve(tenant, ref)
+        prediction = await self.infer(model, inputs, embedding=return_embedding, deadline=deadline)
+        return Answer(ref, model.version, model.digest, rows(model.manifest, prediction, top_k))
+
+    async def _canonical(self, manifest: Manifest, inputs: Sequence[object]) -> list[bytes]:
+        if manifest.input.modality in ("text", "signal") and len(inputs) <= _INLINE:
+            return canonical(manifest, inputs)
+        return await asyncio.to_thread(canonical, manifest, inputs)
+
+
+def canonical(manifest: Manifest, inputs: Sequence[object]) -> list[bytes]:
+    """The canonical bytes of each input. Raises InvalidInput, UnsupportedMedia or TooLarge, naming it."""
+    kind = modality(manifest.input.modality)
+    return [kind.canonical(value, manifest.input, f"input {i}") for i, value in enumerate(inputs)]
+
+
+def rows(manifest: Manifest, prediction: Prediction, top_k: int) -> list[dict[str, Any]]:
+    """One dict an input: `index`, then what the task answers, then `embedding` if it was asked for."""
+    if manifest.task == "regression":
+        answers = [_value_row(manifest, values) for values in prediction.outputs.tolist()]
+    else:
+        answers = _score_rows(manifest, prediction.outputs, top_k)
+    found = [{"index": i, **answer} for i, answer in enumerate(answers)]
+    if prediction.embedding is not None:
+        for row, vector in zip(found, prediction.embedding.tolist(), strict=True):
+            row["embedding"] = vector
+    return found
+
+
+def _value_row(manifest: Manifest, values: list[float]) -> dict[str, Any]:
+    half = manifest.interval
+    value = values[0] if len(values) == 1 else values
+    if half is None:
+        return {"value": value}
+    bounds = [[v - half, v + half] for v in values]
+    return {"value": value, "interval": bounds[0] if len(values) == 1 else bounds}
+
+
+def _score_rows(manifest: Manifest, scores: np.ndarray[Any, Any], top_k: int) -> list[dict[str, Any]]:
+    order = np.argsort(-scores, axis=1, kind="stable")[:, : max(1, top_k)]
+    ranked = np.round(np.take_along_axis(scores, order, axis=1).astype(np.float64), _DECIMALS).tolist()
+    answers = []
+    for places, values in zip(order.tolist(), ranked, strict=True):
+        names = [manifest.labels[place] for place in places]
+        listed = [{"label": name, "score": score} for name, score in zip(names, values, strict=True)]
+        answers.append({"label": names[0], "score": values[0], "scores": listed[:top_k]})
+    if manifest.task == "multilabel":
+        for answer, labels in zip(answers, labels_above(manifest, scores), strict=True):
+            answer["label"] = labels
+    return answers
+
+
+def labels_above(manifest: Manifest, scores: np.ndarray[Any, Any]) -> list[list[str]]:
+    """Multilabel: the names of each row's labels with a score of at least one half, in label order."""
+    return [
+        [manifest.labels[place] for place in np.flatnonzero(row >= MULTILABEL_THRESHOLD)] for row in scores
+    ]

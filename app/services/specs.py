@@ -1,0 +1,88 @@
+"""From a job's row to the FitSpec file that the training side reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.db.tables import Job
+from app.services.data import DataSource
+from app.settings import Settings
+from models.backbone import BackboneCard
+from models.dataset import Pack
+from models.errors import JobFailed, NotFound
+from models.fitspec import BackboneChoice, FitSpec
+from models.shelf import Shelf
+from models.store import BlobStore
+
+SPEC = "fitspec.json"
+
+
+class SpecBuilder:
+    def __init__(self, settings: Settings, blobs: BlobStore, shelf: Shelf, data: DataSource) -> None:
+        self.settings = settings
+        self.blobs = blobs
+        self.shelf = shelf
+        self.data = data
+
+    def build(self, job: Job) -> FitSpec:
+        """The job's spec with an empty output folder of its own (claims never share one)."""
+        output = (self.settings.work / f"{job.id}-{job.fence}" / "output").resolve()
+        output.mkdir(parents=True)
+        packs = job.spec["packs"]
+        training = self.data.pack(packs["training"])
+        return FitSpec(
+            job_id=job.id,
+            task=training.task,
+            modality=training.input.modality,
+            training_pack=self._path(packs["training"]),
+            training_digest=packs["training"],
+            validation_pack=self._optional(packs["validation"]),
+            unlabelled_pack=self._optional(packs["unlabelled"]),
+            backbones=self._choices(job.spec["backbones"]),
+            baselines=self._choices(job.spec["baselines"]),
+            method=job.method,
+            hyperparameters=job.hyperparameters,
+            seed=job.seed,
+            features=str(self.settings.features.resolve()),
+            output=str(output),
+        )
+
+    def write(self, spec: FitSpec) -> str:
+        """Beside the output folder; returns the path."""
+        path = Path(spec.output).parent / SPEC
+        path.write_bytes(spec.canonical())
+        return str(path)
+
+    def packs(self, job: Job) -> list[Pack]:
+        """Every pack whose features the job needs."""
+        return [self.data.pack(digest) for digest in job.spec["packs"].values() if digest is not None]
+
+    def _path(self, digest: str) -> str:
+        return str(self.blobs.path(digest).resolve())
+
+    def _optional(self, digest: str | None) -> str | None:
+        return None if digest is None else self._path(digest)
+
+    def _choices(self, backbones: Sequence[Sequence[str]]) -> tuple[BackboneChoice, ...]:
+        return tuple(self._choice(name, digest) for name, digest in backbones)
+
+    def _choice(self, name: str, digest: str) -> BackboneChoice:
+        try:
+            card, folder = self.shelf.get(name)
+        except NotFound:
+            raise JobFailed(f"The backbone {name} is gone.", code="backbone_gone") from None
+        if card.digest != digest:
+            raise JobFailed(f"The backbone {name} changed since the job was made.", code="backbone_changed")
+        return BackboneChoice(
+            id=card.id,
+            digest=card.digest,
+            folder=str(folder.resolve()),
+            taps=_taps(card),
+            baseline=card.baseline,
+        )
+
+
+def _taps(card: BackboneCard) -> tuple[str, ...]:
+    # A baseline is cheap and its taps are different views of the raw input: all are candidates.
+    return tuple(tap.name for tap in card.taps) if card.baseline else (card.default_tap,)

@@ -1,0 +1,203 @@
+"""Images: allow-listed formats, decoded to upright RGB, resized for a backbone.
+
+Stated conversions: transparency is laid over white; CMYK, palette and grey become RGB; 16-bit grey is
+divided by 257 (rounded); the EXIF orientation is applied. Floating-point and other modes are refused.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.backbone import BackboneCard, ImagePreprocess
+from models.base import ModalityName
+from models.errors import CorruptArtefact, TooLarge, UnsupportedMedia
+from models.manifest import InputSpec
+from models.modalities.base import Feeds, Prepared
+from models.modalities.faults import decoding, fault
+from models.modalities.media import media_bytes, sniff
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MAX_PIXELS = 25_000_000
+_MODES = {"1", "L", "P", "LA", "La", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
+_REMEDY = "Export the image again as PNG or JPEG."
+_ORIENTATION = 0x0112
+
+
+class ImageModality:
+    """One picture a file: PNG, JPEG, WebP, BMP, GIF or TIFF."""
+
+    name: ModalityName = "image"
+
+    def canonical(self, value: object, spec: InputSpec, where: str) -> bytes:
+        """The encoded bytes as uploaded, after a full decode.
+
+        Raises UnsupportedMedia; TooLarge `image_too_large` (before any pixel is decoded); InvalidInput
+        `undecodable`, `multi_frame` or `image_mode`.
+        """
+        data = media_bytes(value, where)
+        decode(data, where)
+        return data
+
+    def preprocessor(self, card: BackboneCard, files: Mapping[str, bytes]) -> ImagePreprocessor:
+        if not isinstance(card.preprocess, ImagePreprocess):
+            raise CorruptArtefact("The image backbone's card describes no image preprocessing.")
+        return ImagePreprocessor(card.preprocess, card.input)
+
+
+def decode(data: bytes, where: str) -> Image.Image:
+    """Upright RGB pixels of one encoded picture. Raises as `ImageModality.canonical`."""
+    library = _pillow()
+    kind = sniff(data)
+    if kind is None or kind.modality != "image":
+        raise fault(
+            where,
+            "this is no image that Durian reads. Send PNG, JPEG, WebP, BMP, GIF or TIFF.",
+            "unsupported_media",
+            UnsupportedMedia,
+        )
+    with decoding(where, _REMEDY), library.open(io.BytesIO(data), formats=(kind.format,)) as picture:
+        _check_header(picture, where)
+        picture.load()
+        turn = _turn(picture)
+        pixels = _rgb(picture, where)
+        return pixels if turn is None else pixels.transpose(turn)
+
+
+def _pillow() -> Any:
+    from PIL import Image, TiffImagePlugin, WebPImagePlugin  # noqa: F401 (the plugins register themselves)
+
+    Image.MAX_IMAGE_PIXELS = None  # Pillow's limit is 179 Mpx and first warns; ours is stricter
+    return Image
+
+
+def _check_header(picture: Image.Image, where: str) -> None:
+    width, height = picture.size
+    if width * height > MAX_PIXELS:
+        raise fault(
+            where,
+            f"the image has {width * height / 1e6:.0f} megapixels, more than {MAX_PIXELS // 10**6}. "
+            "Scale it down.",
+            "image_too_large",
+            TooLarge,
+        )
+    # A JPEG with a second picture (MPO: depth maps, previews) is its first one, as everywhere else.
+    if picture.format != "MPO" and getattr(picture, "is_animated", False):
+        raise fault(
+            where, "the image has several frames. Send the frames you mean one by one.", "multi_frame"
+        )
+
+
+def _turn(picture: Image.Image) -> Any:
+    """The transposition that makes the picture upright, by its EXIF orientation; None for none."""
+    from PIL import Image
+
+    try:
+        orientation = int(picture.getexif().get(_ORIENTATION, 1))
+    except Exception:  # a broken EXIF block says nothing about the pixels
+        return None
+    return {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }.get(orientation)
+
+
+def _rgb(picture: Image.Image, where: str) -> Image.Image:
+    if picture.mode.startswith("I;16"):
+        return _from_16_bit(picture)
+    if picture.mode not in _MODES:
+        raise fault(
+            where, "the image's pixels are neither 8-bit nor 16-bit grey. Convert it to RGB.", "image_mode"
+        )
+    return _over_white(picture) if picture.has_transparency_data else picture.convert("RGB")
+
+
+def _from_16_bit(picture: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    grey = (np.asarray(picture).astype(np.uint32) + 128) // 257
+    return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
+
+
+def _over_white(picture: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    layer = picture.convert("RGBA")
+    page = Image.new("RGB", layer.size, "white")
+    page.paste(layer, mask=layer.getchannel("A"))
+    return page
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """PNG of `[H, W]`, `[H, W, 1]`, `[H, W, 3]` or `[H, W, 4]` pixels; equal pixels give equal bytes."""
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    buffer = io.BytesIO()
+    _pillow().fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+class ImagePreprocessor:
+    """RGB `[height, width, 3]` (NHWC) or `[3, height, width]` (NCHW), uint8 or float32."""
+
+    def __init__(self, how: ImagePreprocess, input_name: str) -> None:
+        self._how = how
+        self._input = input_name
+        self._mean = np.array(how.mean, np.float32)
+        self._std = np.array(how.std, np.float32)
+
+    def prepare(self, content: bytes) -> Prepared:
+        how = self._how
+        frame = (how.width, how.height)
+        picture = decode(content, "input")
+        if picture.size != frame:
+            picture = picture.resize(frame, _filter(how.resample), box=_box(picture.size, how))
+        pixels: NDArray[Any] = np.asarray(picture)
+        if how.dtype == "float32":
+            pixels = (pixels.astype(np.float32) * np.float32(how.scale) - self._mean) / self._std
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1) if how.layout == "NCHW" else pixels)
+
+    def size(self, prepared: Prepared) -> int:
+        return 1
+
+    def collate(self, batch: Sequence[Prepared]) -> Feeds:
+        return {self._input: np.stack(batch)}
+
+
+def _filter(name: str) -> Any:
+    from PIL import Image
+
+    return Image.Resampling[name.upper()]
+
+
+def _box(size: tuple[int, int], how: ImagePreprocess) -> tuple[float, float, float, float]:
+    """The part of the source that fills the frame, as (left, top, right, bottom) in source pixels.
+
+    For `crop` this is the usual "resize the short side, cut the centre" in one step, so that a very
+    long picture never exists at its resized length.
+    """
+    width, height = size
+    if how.fit == "squash":
+        return (0, 0, width, height)
+    step = min(width / how.width, height / how.height) * how.crop_ratio
+    half_width, half_height = how.width * step / 2, how.height * step / 2
+    return (
+        max(0.0, width / 2 - half_width),
+        max(0.0, height / 2 - half_height),
+        min(float(width), width / 2 + half_width),
+        min(float(height), height / 2 + half_height),
+    )
+
+
+MODALITY = ImageModality()

@@ -1,0 +1,103 @@
+"""Text: the exact string in UTF-8, and its token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from models.backbone import BackboneCard, TextPreprocess
+from models.base import ModalityName
+from models.errors import CorruptArtefact, TooLarge
+from models.manifest import InputSpec
+from models.modalities.base import Feeds, Prepared
+from models.modalities.faults import fault
+
+MAX_BYTES = 100_000
+
+
+class TextModality:
+    """Strings, or the UTF-8 bytes of one."""
+
+    name: ModalityName = "text"
+
+    def canonical(self, value: object, spec: InputSpec, where: str) -> bytes:
+        """The string in UTF-8, unchanged. Raises InvalidInput `bad_text`; TooLarge above 100 KB."""
+        text = _string(value, where)
+        if not text.strip():
+            raise fault(where, "the text is empty. Give at least one word, or leave the row out.", "bad_text")
+        if "\0" in text:
+            raise fault(where, "the text holds a NUL character. Remove it.", "bad_text")
+        data = _encode(text, where)
+        if len(data) > MAX_BYTES:
+            raise fault(where, "the text is longer than 100 KB. Split or shorten it.", "too_large", TooLarge)
+        return data
+
+    def preprocessor(self, card: BackboneCard, files: Mapping[str, bytes]) -> TextPreprocessor:
+        how = card.preprocess
+        if not isinstance(how, TextPreprocess) or how.tokenizer not in files:
+            raise CorruptArtefact("The text backbone lacks its tokenizer.")
+        return TextPreprocessor(files[how.tokenizer], how.max_tokens, card.input)
+
+
+def _string(value: object, where: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise fault(where, "the text is not UTF-8. Save it as UTF-8.", "bad_text") from None
+    raise fault(where, "the input is not a string. Text examples are strings.", "bad_text")
+
+
+def _encode(text: str, where: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise fault(
+            where, "the text holds half of a surrogate pair, which is no character. Remove it.", "bad_text"
+        ) from None
+
+
+class TextPreprocessor:
+    """Token ids int64 [L], L <= `max_tokens`, special tokens included."""
+
+    def __init__(self, tokenizer_json: bytes, max_tokens: int, input_name: str = "input_ids") -> None:
+        self._tokenizer = _load(tokenizer_json)
+        padding: dict[str, Any] = self._tokenizer.padding or {}
+        self._pad = int(padding.get("pad_id", 0))
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_tokens)
+        self._input = input_name
+
+    def prepare(self, content: bytes) -> Prepared:
+        """Raises InvalidInput when the tokenizer finds no token in the text."""
+        ids = np.array(self._tokenizer.encode(content.decode()).ids, np.int64)
+        if not len(ids):
+            raise fault("input", "the backbone's vocabulary knows nothing in this text.", "bad_text")
+        return ids
+
+    def size(self, prepared: Prepared) -> int:
+        return len(prepared)
+
+    def collate(self, batch: Sequence[Prepared]) -> Feeds:
+        """`input_ids` and `attention_mask`, int64 [N, longest]."""
+        lengths = np.fromiter(map(len, batch), np.int64, len(batch))
+        mask = np.arange(lengths.max()) < lengths[:, None]
+        ids = np.full(mask.shape, self._pad, np.int64)
+        ids[mask] = np.concatenate(batch)
+        return {self._input: ids, "attention_mask": mask.astype(np.int64)}
+
+
+def _load(tokenizer_json: bytes) -> Any:
+    from tokenizers import Tokenizer
+
+    try:
+        return Tokenizer.from_str(tokenizer_json.decode())
+    except Exception:  # the library raises plain Exception for any malformed file
+        raise CorruptArtefact("The backbone's tokenizer cannot be read.") from None
+
+
+MODALITY = TextModality()

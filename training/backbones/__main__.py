@@ -1,0 +1,113 @@
+"""`python -m training.backbones setup | import | record`: one line of JSON a backbone on stdout.
+
+An error is one line too, `{"error": {"code", "message", "param"}}`, with exit status 1. Progress goes to
+stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import orjson
+
+from models.backbone import BackboneCard, read_card
+from models.errors import DurianError, InvalidInput
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status."""
+    given = parser().parse_args(arguments)
+    try:
+        for card in given.run(given):
+            _write(card.model_dump(mode="json") | {"digest": card.digest})
+    except DurianError as error:
+        _write({"error": {"code": error.code, "message": error.message, "param": error.param}})
+        return 1
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="python -m training.backbones", description=__doc__)
+    commands = top.add_subparsers(required=True)
+    setup = commands.add_parser("setup", help="write the embedded backbones that are missing or out of date")
+    setup.add_argument("root", type=Path)
+    setup.set_defaults(run=_setup)
+    _add_import(commands.add_parser("import", help="add any ONNX feature extractor as onnx/NAME"))
+    probe = commands.add_parser("probe", help="try a backbone folder in this process, with limits")
+    probe.add_argument("folder", type=Path)
+    probe.set_defaults(run=_probe)
+    record = commands.add_parser("record", help="record the reference of text/minilm-l6 (needs torch)")
+    record.set_defaults(run=_record)
+    return top
+
+
+def _add_import(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", type=Path)
+    command.add_argument("--name", required=True)
+    command.add_argument("--modality", required=True, choices=("text", "image", "audio", "signal"))
+    command.add_argument("--input", help="may be left out where the model has one")
+    command.add_argument("--output", help="likewise")
+    command.add_argument("--preprocess", type=Path, required=True, help="spec.json")
+    command.add_argument("--root", type=Path, required=True, help="folder of backbones")
+    command.add_argument("--licence", default="unknown")
+    command.add_argument("--source", default="imported by an administrator")
+    command.set_defaults(run=_import)
+
+
+def _setup(given: argparse.Namespace) -> Iterable[BackboneCard]:
+    from training.backbones import setup
+
+    return setup(given.root, emit=lambda line: sys.stderr.write(f"{line}\n"))
+
+
+def _import(given: argparse.Namespace) -> Iterable[BackboneCard]:
+    from training.backbones.onnx_import import import_onnx
+
+    card = import_onnx(
+        given.model,
+        name=given.name,
+        modality=given.modality,
+        input=given.input,
+        output=given.output,
+        preprocess=_read_json(given.preprocess),
+        target_root=given.root,
+        licence=given.licence,
+        source=given.source,
+    )
+    return [card]
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    try:
+        fields: dict[str, object] = orjson.loads(path.read_bytes())
+    except (OSError, ValueError):
+        raise InvalidInput("The spec is no readable JSON.", code="preprocess", param="preprocess") from None
+    return fields
+
+
+def _probe(given: argparse.Namespace) -> Iterable[BackboneCard]:
+    from training.backbones import probe
+
+    probe.limit_self(given.folder)
+    probe.examine(given.folder)
+    return [read_card(given.folder)]
+
+
+def _record(given: argparse.Namespace) -> Iterable[BackboneCard]:
+    from training.backbones.minilm_reference import record
+
+    record()
+    return []
+
+
+def _write(answer: dict[str, object]) -> None:
+    sys.stdout.buffer.write(orjson.dumps(answer) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

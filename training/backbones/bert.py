@@ -1,0 +1,151 @@
+"""A BERT encoder (Devlin et al. 2018, arXiv:1810.04805) as an ONNX graph, written from its weights alone.
+
+Inputs `input_ids`, `attention_mask`: int64 [N, L]. Outputs are taps, float32 [N, H]: the mean over the
+tokens that the mask keeps, of the embeddings (`layer_0`), of each layer but the last (`layer_i`), and of
+the last layer scaled to unit length (`sentence`; Reimers & Gurevych 2019, arXiv:1908.10084).
+
+Tokens lie flat, [N * L, H], so that every dense layer is one Gemm; only attention sees [N, heads, L, d].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.backbones.graph import FLOAT, INT64, GraphWriter
+
+Weights = Mapping[str, NDArray[np.float32]]
+
+SENTENCE = "sentence"
+MASKED = -1e9  # added to the score of a padded token: its softmax weight is exactly 0
+FEWEST = 1e-9  # sentence-transformers' floor of the token count
+SHORTEST = 1e-12  # torch.nn.functional.normalize's floor of the length
+
+
+@dataclass(frozen=True)
+class BertConfig:
+    """The numbers of `config.json` that decide the graph."""
+
+    layers: int
+    heads: int
+    hidden: int
+    epsilon: float
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden // self.heads
+
+
+def tap_names(config: BertConfig) -> tuple[str, ...]:
+    """The taps from the bottom to the top."""
+    return (*(f"layer_{i}" for i in range(config.layers)), SENTENCE)
+
+
+def write_bert(weights: Weights, config: BertConfig) -> bytes:
+    """The encoder as ONNX bytes. `weights` has transformers' names (`embeddings.word_embeddings.weight`)."""
+    encoder = _Encoder(weights, config)
+    names = tap_names(config)
+    tokens = encoder.embeddings()
+    for i in range(config.layers):
+        encoder.mean(tokens, out=names[i])
+        tokens = encoder.layer(tokens, f"encoder.layer.{i}.")
+    encoder.unit(encoder.mean(tokens), out=SENTENCE)
+    inputs = dict.fromkeys(("input_ids", "attention_mask"), (INT64, ("N", "L")))
+    return encoder.graph.to_bytes("bert", inputs, dict.fromkeys(names, ("N", config.hidden)))
+
+
+class _Encoder:
+    """The graph in the making, and the tensors that all layers share."""
+
+    def __init__(self, weights: Weights, config: BertConfig) -> None:
+        self.graph = GraphWriter()
+        self.weights = weights
+        self.config = config
+        g = self.graph
+        self.shape = g.node("Shape", "input_ids")
+        keep = g.node("Cast", "attention_mask", to=FLOAT)
+        self.keep = g.node("Unsqueeze", keep, g.ints(1))  # [N, 1, L]
+        self.count = g.node("Max", g.node("ReduceSum", keep, g.ints(1)), g.scalar(FEWEST))  # [N, 1]
+        drop = g.node("Mul", g.node("Sub", g.scalar(1.0), self.keep), g.scalar(MASKED))
+        self.bias = g.node("Unsqueeze", drop, g.ints(1))  # [N, 1, 1, L]
+        self.padded = g.node("Concat", self.shape, g.ints(config.hidden), axis=0)  # N, L, H
+        self.split = g.node("Concat", self.shape, g.ints(3, config.heads, config.head_dim), axis=0)
+
+    def embeddings(self) -> str:
+        """Word + position + token type 0, normalised: [N * L, H]."""
+        g = self.graph
+        prefix = "embeddings."
+        words = g.constant("words", self.weights[prefix + "word_embeddings.weight"])
+        places = self.weights[prefix + "position_embeddings.weight"]
+        table = g.constant("places", places + self.weights[prefix + "token_type_embeddings.weight"][0])
+        length = g.node("Slice", self.shape, g.ints(1), g.ints(2))
+        place = g.node("Slice", table, g.ints(0), length)
+        total = g.node("Add", g.node("Gather", words, "input_ids"), place)
+        flat = g.node("Reshape", total, g.ints(-1, self.config.hidden))
+        return self.norm(flat, prefix)
+
+    def layer(self, tokens: str, prefix: str) -> str:
+        """One post-norm transformer layer: [N * L, H] -> [N * L, H]."""
+        g = self.graph
+        context = self.attention(tokens, prefix + "attention.self.")
+        mixed = self.dense(context, prefix + "attention.output.dense")
+        tokens = self.norm(g.node("Add", mixed, tokens), prefix + "attention.output.")
+        inner = self.gelu(self.dense(tokens, prefix + "intermediate.dense"))
+        outer = self.dense(inner, prefix + "output.dense")
+        return self.norm(g.node("Add", outer, tokens), prefix + "output.")
+
+    def attention(self, tokens: str, prefix: str) -> str:
+        """Multi-head attention: one Gemm makes queries, keys and values of all heads."""
+        g = self.graph
+        parts = [prefix + name for name in ("query", "key", "value")]
+        scale = 1 / math.sqrt(self.config.head_dim)
+        weight = np.concatenate([self.weights[part + ".weight"] for part in parts])
+        bias = np.concatenate([self.weights[part + ".bias"] for part in parts])
+        hidden = self.config.hidden
+        weight[:hidden] *= np.float32(scale)  # the queries carry the scale of the scores
+        bias[:hidden] *= np.float32(scale)
+        qkv = self.gemm(tokens, prefix + "qkv", weight, bias)
+        qkv = g.node("Transpose", g.node("Reshape", qkv, self.split), perm=[2, 0, 3, 1, 4])
+        query, key, value = (g.node("Gather", qkv, g.constant(f"pick_{i}", np.array(i))) for i in range(3))
+        scores = g.node("MatMul", query, g.node("Transpose", key, perm=[0, 1, 3, 2]))
+        weights = g.node("Softmax", g.node("Add", scores, self.bias), axis=-1)
+        context = g.node("Transpose", g.node("MatMul", weights, value), perm=[0, 2, 1, 3])
+        return g.node("Reshape", context, g.ints(-1, hidden))
+
+    def dense(self, x: str, prefix: str) -> str:
+        return self.gemm(x, prefix, self.weights[prefix + ".weight"], self.weights[prefix + ".bias"])
+
+    def gemm(self, x: str, name: str, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> str:
+        """`x @ weight.T + bias` for weight [out, in]."""
+        g = self.graph
+        return g.node("Gemm", x, g.constant(name + ".weight", weight.T), g.constant(name + ".bias", bias))
+
+    def norm(self, x: str, prefix: str) -> str:
+        g = self.graph
+        scale, bias = (
+            g.constant(name, self.weights[name])
+            for name in (prefix + "LayerNorm.weight", prefix + "LayerNorm.bias")
+        )
+        return g.node("LayerNormalization", x, scale, bias, axis=-1, epsilon=self.config.epsilon)
+
+    def gelu(self, x: str) -> str:
+        """`x / 2 * (1 + erf(x / sqrt 2))`, in the shape that ONNX Runtime fuses into one kernel."""
+        g = self.graph
+        erf = g.node("Erf", g.node("Div", x, g.scalar(math.sqrt(2))))
+        return g.node("Mul", g.node("Mul", x, g.node("Add", erf, g.scalar(1.0))), g.scalar(0.5))
+
+    def mean(self, tokens: str, out: str | None = None) -> str:
+        """Mean over the tokens that the mask keeps: [N * L, H] -> [N, H]."""
+        g = self.graph
+        total = g.node("MatMul", self.keep, g.node("Reshape", tokens, self.padded))
+        return g.node("Div", g.node("Squeeze", total, g.ints(1)), self.count, out=out)
+
+    def unit(self, x: str, out: str) -> str:
+        """Scaled to Euclidean length 1."""
+        g = self.graph
+        length = g.node("ReduceL2", x, axes=[1], keepdims=1)
+        return g.node("Div", x, g.node("Max", length, g.scalar(SHORTEST)), out=out)

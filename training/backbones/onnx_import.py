@@ -1,0 +1,126 @@
+"""onnx/<name>: any ONNX feature extractor, imported by an administrator.
+
+The file is checked, adapted, tried in a limited child process, and only then put into place.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from models.backbone import GRAPH, BackboneCard, Tap, TextPreprocess, read_card, write_backbone
+from models.base import ModalityName, sha256
+from models.errors import Conflict, CorruptArtefact, InvalidInput
+from models.modalities import preprocessor
+from models.store import publish_folder
+from training.backbones.adapt import EMBEDDING, Adapted, adapt, part
+from training.backbones.operators import load_model
+from training.backbones.probe import probe
+from training.backbones.source import Exported, staged
+from training.backbones.spec import ImportSpec, read_spec
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+LARGEST_TOKENIZER = 64 * 1024**2
+
+
+def import_onnx(
+    model_path: Path,
+    *,
+    name: str,
+    modality: ModalityName,
+    input: str | None,
+    output: str | None,
+    preprocess: Mapping[str, Any],
+    target_root: Path,
+    licence: str = "unknown",
+    source: str = "imported by an administrator",
+) -> BackboneCard:
+    """Add `onnx/<name>` under `target_root`, whole or not at all; importing the same again is no error.
+
+    `input` and `output` may be None where the model has one each. `preprocess` is the content of
+    spec.json (`training.backbones.spec`). Raises InvalidInput or TooLarge naming what does not fit, and
+    Conflict when another backbone has that name.
+    """
+    _check_name(name)
+    spec = read_spec(preprocess, modality)
+    model = load_model(model_path)
+    frontend = None
+    if how := spec.pooling.frontend:
+        frontend = part(load_model(model_path.parent / how.model), how.input, how.output, "frontend")
+    adapted = adapt(part(model, input, output), spec, frontend)
+    files = {GRAPH: adapted.graph, **_tokenizer(model_path.parent, spec)}
+    exported = Exported(_card(f"onnx/{name}", adapted, spec, files, licence, source), files)
+    return _place(exported, target_root)
+
+
+def _check_name(name: str) -> None:
+    if not NAME.fullmatch(name):
+        message = "A name has 1 to 64 lower-case letters, digits, dots, dashes or underscores."
+        raise InvalidInput(message, code="name", param="name")
+
+
+def _tokenizer(folder: Path, spec: ImportSpec) -> dict[str, bytes]:
+    """The tokenizer.json beside a text model, as it is."""
+    if not isinstance(spec.preprocess, TextPreprocess):
+        return {}
+    name = spec.preprocess.tokenizer
+    try:
+        with (folder / name).open("rb") as file:
+            return {name: file.read(LARGEST_TOKENIZER)}
+    except OSError:
+        message = "A text model needs its tokenizer.json beside it."
+        raise InvalidInput(message, code="tokenizer", param="tokenizer") from None
+
+
+def _card(
+    id: str,
+    adapted: Adapted,
+    spec: ImportSpec,
+    files: dict[str, bytes],
+    licence: str,
+    source: str,
+) -> BackboneCard:
+    return BackboneCard(
+        id=id,
+        modality=spec.preprocess.kind,
+        preprocess=spec.preprocess,
+        input=adapted.input,
+        taps=(Tap(name=EMBEDDING, dim=adapted.dim, depth=1),),
+        default_tap=EMBEDDING,
+        parameters=adapted.parameters,
+        licence=licence,
+        source=source,
+        files={name: sha256(data) for name, data in files.items()},
+    )
+
+
+def _place(exported: Exported, root: Path) -> BackboneCard:
+    """Try the backbone, then publish it. A failed one leaves nothing."""
+    card = exported.card
+    target = root / card.id
+    if target.exists():
+        return _same(card, target)
+    _check_preprocessing(exported)
+    with staged(target.parent) as folder:
+        write_backbone(folder, card, exported.files)
+        probe(folder)
+        publish_folder(folder, target)
+    return _same(card, target)  # another import may have come first
+
+
+def _same(card: BackboneCard, target: Path) -> BackboneCard:
+    """The card at `target` when it computes the same as `card`. Raises Conflict."""
+    there = read_card(target)
+    if there.digest != card.digest:
+        message = "Another backbone has that name: choose a new one, or delete the old one first."
+        raise Conflict(message, code="name_taken", param="name")
+    return there
+
+
+def _check_preprocessing(exported: Exported) -> None:
+    try:
+        preprocessor(exported.card, exported.files)
+    except CorruptArtefact as error:
+        raise InvalidInput(error.message, code="tokenizer", param="tokenizer") from None

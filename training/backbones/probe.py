@@ -1,0 +1,115 @@
+"""The first run of an imported backbone: in a child process with little memory and little time.
+
+The child answers with one line of JSON: the card, or the error it found.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from models.backbone import AudioPreprocess, BackboneCard, ImagePreprocess, TextPreprocess
+from models.errors import InvalidInput
+from models.modalities.base import Prepared
+from models.runtime import Backbone, Features
+
+SECONDS = 60
+BASE_MEMORY = 4 * 1024**3  # address space that the libraries ask for before any model
+MEMORY_FACTOR = 6
+LOUDNESS = (1.0, 0.1, 0.01, 0.5)
+TOLERANCE = 1e-4
+
+
+def probe(folder: Path, seconds: float = SECONDS) -> None:
+    """Load and run the backbone in `folder` in a limited child.
+
+    Raises InvalidInput: `probe_limit` (it took too much time or memory, or crashed), `probe` (it cannot
+    be loaded or run), `output_shape`, `non_finite`, or `batch_variance`.
+    """
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "training.backbones", "probe", str(folder)]
+    try:
+        child = subprocess.run(  # noqa: S603 (our own module)
+            command, env=environment, capture_output=True, timeout=seconds, check=False
+        )
+        answer = orjson.loads(child.stdout.splitlines()[-1])
+    except (subprocess.TimeoutExpired, IndexError, ValueError):
+        raise refused("The model needs more time or memory than a backbone may.", "probe_limit") from None
+    if error := answer.get("error"):
+        raise refused(error["message"], error["code"])
+
+
+def refused(message: str, code: str) -> InvalidInput:
+    return InvalidInput(message, code=code, param="model")
+
+
+def limit_self(folder: Path) -> None:
+    """Bound this process's address space and CPU time for good."""
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    memory = BASE_MEMORY + MEMORY_FACTOR * size
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def examine(folder: Path) -> None:
+    """Run the backbone on random examples, together and one by one. Raises as `probe`."""
+    try:
+        backbone = Backbone(folder)
+        examples = random_examples(backbone)
+        together = _run(backbone, examples)
+        alone = np.concatenate([_run(backbone, [example]) for example in examples])
+    except Exception:  # ONNX Runtime's errors share no base, and their text quotes the model
+        raise refused("ONNX Runtime cannot load or run the model.", "probe") from None
+    if together.shape != (len(examples), backbone.card.embedding_dim) or together.dtype != np.float32:
+        raise refused("The model's output has another shape when it runs than it declares.", "output_shape")
+    if not np.isfinite(together).all():
+        raise refused("The model gives NaN or infinity on ordinary input.", "non_finite")
+    check_alone(together, alone)
+
+
+def check_alone(together: Features, alone: Features) -> None:
+    """Raises InvalidInput (code `batch_variance`) when the answer depends on the rest of the batch."""
+    scale = max(1.0, float(np.abs(alone).max()))
+    if np.abs(together - alone).max() > TOLERANCE * scale:
+        message = "The model answers differently when examples are batched: export it in evaluation mode."
+        raise refused(message, "batch_variance")
+
+
+def _run(backbone: Backbone, examples: Sequence[Prepared]) -> Features:
+    tap = backbone.card.default_tap
+    return backbone.run(examples, [tap])[tap]
+
+
+def random_examples(backbone: Backbone) -> list[Prepared]:
+    """Four examples of different loudness (or brightness, or length), as the preprocessor makes them."""
+    draw = np.random.default_rng(0)
+    return [_example(backbone.card, draw, loudness) for loudness in LOUDNESS]
+
+
+def _example(card: BackboneCard, draw: np.random.Generator, loudness: float) -> NDArray[np.generic]:
+    how = card.preprocess
+    if isinstance(how, TextPreprocess):
+        return draw.integers(1, 100, size=max(2, int(loudness * min(how.max_tokens, 32))))
+    if isinstance(how, ImagePreprocess):
+        shape = (how.height, how.width, 3) if how.layout == "NHWC" else (3, how.height, how.width)
+        values = draw.integers(0, 256, size=shape) * loudness
+        return values.astype(np.uint8) if how.dtype == "uint8" else _normalised(values, how)
+    if isinstance(how, AudioPreprocess):
+        points = round(how.sample_rate * how.seconds)
+        return (draw.uniform(-1, 1, points) * loudness * how.scale).astype(np.float32)
+    return (draw.normal(size=how.points) * loudness).astype(np.float32)
+
+
+def _normalised(values: NDArray[np.float64], how: ImagePreprocess) -> NDArray[np.generic]:
+    shape = (3,) if how.layout == "NHWC" else (3, 1, 1)
+    mean, std = (np.reshape(v, shape) for v in (how.mean, how.std))
+    return ((values * how.scale - mean) / std).astype(np.float32)

@@ -1,0 +1,160 @@
+"""`auto`: which backbone, tap, method and setting to keep.
+
+Picking whatever scored best in cross-validation loses to plain logistic regression on few examples: the
+winner of many noisy comparisons is often only lucky. So one candidate is the champion from the start, and
+another replaces it only when its out-of-fold loss is lower by more than two standard errors of the
+paired difference, and its main metric no worse. The champions: of a method, its default setting; of the
+methods, logistic regression (regression: ridge); of the backbones, any real one before a declared
+baseline. Among real backbones and their taps the lowest loss of the champion's method wins.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.base import TaskName
+from models.fitspec import BackboneChoice
+from training.evaluate import Evidence, cross_validate
+from training.folds import Folds
+from training.frame import Frame
+from training.methods import METHODS, Problem
+from training.methods.base import Setting
+
+AUTO = "auto"
+REFERENCE: dict[TaskName, str] = {
+    "classification": "logistic",
+    "multilabel": "logistic",
+    "regression": "ridge",
+}
+_STANDARD_ERRORS = 2.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """Features of one tap of one backbone: the problem in its own frame."""
+
+    backbone: BackboneChoice
+    tap: str
+    frame: Frame
+    problem: Problem
+
+    @classmethod
+    def of(cls, backbone: BackboneChoice, tap: str, problem: Problem) -> Source:
+        """From a problem over raw features."""
+        frame = Frame.of(problem.X)
+        inside = Problem(frame.enter(problem.X), problem.y, problem.task, problem.labels, problem.seed)
+        return cls(backbone, tap, frame, inside)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One method and setting, tried on one source."""
+
+    source: Source
+    method: str
+    evidence: Evidence
+    seconds: float
+
+    @property
+    def setting(self) -> Setting:
+        return self.evidence.setting
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What won, and everything that was tried."""
+
+    winner: Trial
+    trials: tuple[Trial, ...]
+
+
+Progress = Callable[[float, str], None]
+
+
+def choose(
+    sources: Sequence[Source],
+    method: str,
+    hyperparameters: Mapping[str, Any],
+    folds: Folds,
+    progress: Progress = lambda share, message: None,
+) -> Choice:
+    """Backbone and tap first, by the reference method's default; then method and setting on them."""
+    task = sources[0].problem.task
+    reference = REFERENCE[task] if method == AUTO else method
+    others = [name for name in candidates(task) if name != reference] if method == AUTO else []
+    screened = _screen(sources, reference, hyperparameters, folds, progress)
+    source = _best_source(screened).source if screened else sources[0]
+    champion, tried = None, list(screened)
+    for done, name in enumerate([reference, *others]):
+        trials = try_method(source, name, hyperparameters if name == method else {}, folds)
+        tried = [t for t in tried if (t.source, t.method) != (source, name)] + trials
+        best = challenge(trials[0], trials[1:])
+        champion = best if champion is None else challenge(champion, [best])
+        progress((done + 1) / (len(others) + 1), f"Tried {name}.")
+    assert champion is not None  # noqa: S101 (the reference is always tried)
+    return Choice(champion, tuple(tried))
+
+
+def candidates(task: TaskName) -> list[str]:
+    """Methods that serve the task, by name."""
+    return sorted(name for name, method in METHODS.items() if task in method.info.tasks)
+
+
+def try_method(
+    source: Source, name: str, hyperparameters: Mapping[str, Any], folds: Folds, most: int | None = None
+) -> list[Trial]:
+    """A trial of each setting of the method's grid (of its first `most`), the default first."""
+    method = METHODS[name]
+    grid = method.info.hyperparameters.model_validate(hyperparameters).grid(source.problem)[:most]
+    started = time.perf_counter()
+    found = cross_validate(method, source.problem, grid, folds)
+    seconds = (time.perf_counter() - started) / len(grid)
+    return [Trial(source, name, evidence, seconds) for evidence in found]
+
+
+def challenge(champion: Trial, challengers: Iterable[Trial]) -> Trial:
+    """The challenger of lowest loss if it is clearly better than the champion, else the champion."""
+    able = [trial for trial in challengers if trial.evidence.loss is not None]
+    best = min(able, key=_loss, default=champion)
+    return best if clearly_better(best.evidence, champion.evidence) else champion
+
+
+def clearly_better(challenger: Evidence, champion: Evidence) -> bool:
+    """Lower loss on the same rows by more than two standard errors, and no worse by the main metric."""
+    if challenger.merit < champion.merit or len(champion.losses) < 2:  # noqa: PLR2004
+        return False
+    gain: NDArray[np.float64] = champion.losses - challenger.losses
+    return bool(gain.mean() > _STANDARD_ERRORS * gain.std(ddof=1) / np.sqrt(len(gain)))
+
+
+def _screen(
+    sources: Sequence[Source],
+    reference: str,
+    hyperparameters: Mapping[str, Any],
+    folds: Folds,
+    progress: Progress,
+) -> list[Trial]:
+    """One trial a source; none where there is nothing to choose or nothing to judge by."""
+    if len(sources) == 1 or not folds.count:
+        return []
+    trials = []
+    for source in sources:
+        trials += try_method(source, reference, hyperparameters, folds, most=1)
+        progress(0.0, f"Tried {source.backbone.id} at {source.tap}.")
+    return trials
+
+
+def _best_source(screened: Sequence[Trial]) -> Trial:
+    real = [trial for trial in screened if not trial.source.backbone.baseline]
+    best = min(real or screened, key=_loss)
+    return challenge(best, (trial for trial in screened if trial.source.backbone.baseline))
+
+
+def _loss(trial: Trial) -> float:
+    return np.inf if trial.evidence.loss is None else trial.evidence.loss
