@@ -44,7 +44,9 @@ class Confusion(Record):
 
     labels: tuple[str, ...]
     matrix: tuple[tuple[int, ...], ...] | None = None
-    pairs: tuple[tuple[str, str, int], ...] = Field(default=(), description="(true, predicted, count), worst first")
+    pairs: tuple[tuple[str, str, int], ...] = Field(
+        default=(), description="(true, predicted, count), worst first"
+    )
 
 
 class CalibrationBin(Record):
@@ -95,7 +97,7 @@ class Validation(Record):
 
     n: int
     metrics: dict[str, float]
-    unknown_labels: int = Field(default=0, description="rows left out: their class is not in the training file")
+    unknown_labels: int = Field(default=0, description="rows left out: their class was not trained")
 
 
 class Report(Record):

@@ -69,9 +69,7 @@ class Evidence:
         return -self.value if self.problem.task == "regression" else self.value
 
 
-def cross_validate(
-    method: Method, problem: Problem, grid: Sequence[Setting], folds: Folds
-) -> list[Evidence]:
+def cross_validate(method: Method, problem: Problem, grid: Sequence[Setting], folds: Folds) -> list[Evidence]:
     """Evidence of each setting of `grid`, in order; every fold is fitted once for the whole grid."""
     tested = problem.take(folds.tested)
     logits = np.zeros((len(grid), len(problem), problem.targets.shape[1]))
@@ -79,7 +77,9 @@ def cross_validate(
         held_out = problem.X[predict]
         for index, fitted in enumerate(method.fit(problem.take(learn), grid, rough=True)):
             logits[index, predict] = fitted.head.logits(held_out)
-    return [_evidence(setting, tested, found[folds.tested]) for setting, found in zip(grid, logits, strict=True)]
+    return [
+        _evidence(setting, tested, found[folds.tested]) for setting, found in zip(grid, logits, strict=True)
+    ]
 
 
 def _evidence(setting: Setting, tested: Problem, logits: Scores) -> Evidence:
@@ -115,9 +115,7 @@ def estimate(evidence: Evidence, folds: Folds, least: int) -> Estimate:
     how = f"{folds.count} stratified folds, {n} examples predicted out of fold"
     if least < _ENOUGH:
         how += f"; no interval: the least class has {least} example{'s' * (least != 1)}, {_ENOUGH} are needed"
-        return Estimate(
-            metric=METRIC[task], value=evidence.value, n=n, how=how, insufficient_evidence=True
-        )
+        return Estimate(metric=METRIC[task], value=evidence.value, n=n, how=how, insufficient_evidence=True)
     low, high = _interval(evidence)
     kind = "Jeffreys" if task == "classification" else "bootstrap"
     how += f"; {kind} interval at half as many, for they share training data"

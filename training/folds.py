@@ -73,10 +73,11 @@ def _strata(problem: Problem) -> NDArray[np.int64]:
     if problem.task == "regression":
         return np.zeros(len(problem), np.int64)
     frequency = np.where(problem.y > 0, problem.y.sum(axis=0), np.inf)
-    return np.where(problem.y.any(axis=1), frequency.argmin(axis=1), problem.y.shape[1]).astype(np.int64)
+    rarest = np.where(problem.y.any(axis=1), frequency.argmin(axis=1), problem.y.shape[1])
+    return np.asarray(rarest, np.int64)
 
 
 def _dense(fold: NDArray[np.int64]) -> NDArray[np.int64]:
     """Renumber so that no fold is empty."""
     used = np.unique(fold[fold >= 0])
-    return np.where(fold >= 0, np.searchsorted(used, fold), -1)
+    return np.asarray(np.where(fold >= 0, np.searchsorted(used, fold), -1), np.int64)

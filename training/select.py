@@ -127,7 +127,7 @@ def challenge(champion: Trial, challengers: Iterable[Trial]) -> Trial:
 
 def clearly_better(challenger: Evidence, champion: Evidence) -> bool:
     """Lower loss on the same rows by more than two standard errors, and no worse by the main metric."""
-    if challenger.merit < champion.merit or len(champion.losses) < 2:  # noqa: PLR2004
+    if challenger.merit < champion.merit or len(champion.losses) < 2:
         return False
     gain: NDArray[np.float64] = champion.losses - challenger.losses
     return bool(gain.mean() > _STANDARD_ERRORS * gain.std(ddof=1) / np.sqrt(len(gain)))

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import ORJSONResponse
+from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from app.errors import body_of, headers_of, status_of
@@ -24,20 +24,20 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def answer(request: Request, error: DurianError, status: int | None = None) -> ORJSONResponse:
+def answer(request: Request, error: DurianError, status: int | None = None) -> JSONResponse:
     status = status or status_of(error)
     body = body_of(error, status, request.url.path, request.state.request_id)
-    return ORJSONResponse(body, status, headers=headers_of(error))
+    return JSONResponse(body, status, headers=headers_of(error))
 
 
-async def _durian(request: Request, error: Exception) -> ORJSONResponse:
+async def _durian(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, DurianError)  # noqa: S101 (registered for this class; narrows the type)
     if status_of(error) >= 500:
         log.warning("%s %s: %s", request.method, request.url.path, error.code, exc_info=error)
     return answer(request, error)
 
 
-async def _validation(request: Request, error: Exception) -> ORJSONResponse:
+async def _validation(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101
     first = error.errors()[0]
     place = _place(first["loc"])
@@ -58,7 +58,7 @@ def _reason(first: dict[str, Any]) -> str:
     return str(first["msg"]) if first["type"] != "value_error" else "the value is not valid"
 
 
-async def _http(request: Request, error: Exception) -> ORJSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
     if isinstance(error.__cause__, DurianError):
         return answer(request, error.__cause__)
@@ -69,6 +69,6 @@ async def _http(request: Request, error: Exception) -> ORJSONResponse:
     return response
 
 
-async def _unexpected(request: Request, error: Exception) -> ORJSONResponse:
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("%s %s broke", request.method, request.url.path, exc_info=error)
     return answer(request, DurianError("Something broke inside the service.", code="internal"), 500)

@@ -7,8 +7,8 @@ Little-endian, row-major; a BYTES element stands behind its length in 4 bytes (T
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from models.errors import InvalidRequest
 
 MAX_BATCH = 100_000
 """Largest first dimension of an input."""
+
+MAX_DIMENSIONS = 8
 
 NUMERIC = {
     "BOOL": np.dtype("?"),
@@ -34,8 +36,9 @@ NUMERIC = {
     "FP64": np.dtype("<f8"),
 }
 DATATYPES = (*NUMERIC, "BYTES")
-_ACCEPTS = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}
-"""Kind of a datatype -> kinds of JSON values it takes."""
+_JSON_KINDS: dict[str, set[type]] = {"b": {bool}, "u": {int}, "i": {int}, "f": {int, float}}
+_JSON_TYPES = {name: _JSON_KINDS[dtype.kind] for name, dtype in NUMERIC.items()} | {"BYTES": {str}}
+"""Datatype -> types of JSON values it takes."""
 
 Values = NDArray[Any] | list[str | bytes]
 
@@ -57,16 +60,16 @@ def bad(message: str, param: str) -> InvalidRequest:
 
 
 def shape_of(value: Any, where: str) -> tuple[int, ...]:
-    """A tensor\'s shape. Raises InvalidRequest; an empty batch is one of its cases."""
+    """A tensor's shape. Raises InvalidRequest; an empty batch is one of its cases."""
     if not isinstance(value, list) or not value or not all(type(n) is int and n >= 0 for n in value):
         raise bad(f"{where}: the shape is a list of sizes, such as [4] or [4, 256].", f"{where}.shape")
-    if math.prod(value) == 0:
-        raise bad(f"{where}: the batch is empty (shape {value}).", f"{where}.shape")
-    if value[0] > MAX_BATCH or len(value) > 8:
+    if value[0] > MAX_BATCH or len(value) > MAX_DIMENSIONS:
         raise bad(
-            f"{where}: a batch has at most {MAX_BATCH} elements, and a tensor 8 dimensions; split it.",
+            f"{where}: a batch has at most {MAX_BATCH} elements, a tensor {MAX_DIMENSIONS} dimensions.",
             f"{where}.shape",
         )
+    if math.prod(value) == 0:
+        raise bad(f"{where}: the batch is empty (shape {value}).", f"{where}.shape")
     return tuple(value)
 
 
@@ -104,69 +107,47 @@ def from_json(value: object, datatype: str, shape: tuple[int, ...], where: str) 
     """`data`, flat in row-major order or nested as `shape`. Raises InvalidRequest."""
     if not isinstance(value, list):
         raise bad(f"{where}: data is not a list.", f"{where}.data")
-    if datatype == "BYTES":
-        return _strings(value, shape, where)
-    try:
-        array = np.array(value)
-    except (ValueError, OverflowError):  # rows of different lengths
-        raise _misshapen(shape, "uneven rows", where) from None
-    dtype = NUMERIC[datatype]
-    if array.dtype.kind not in _ACCEPTS[dtype.kind]:
+    leaves = _flatten(value, shape, where)
+    if not set(map(type, leaves)) <= _JSON_TYPES[datatype]:
         raise bad(f"{where}: data holds values that are not {datatype}.", f"{where}.data")
-    if array.shape != shape and array.shape != (math.prod(shape),):
-        raise _misshapen(shape, f"shape {list(array.shape)}", where)
-    if dtype.kind in "iu" and not _in_range(array, dtype):
-        raise bad(f"{where}: data holds numbers beyond the range of {datatype}.", f"{where}.data")
-    with np.errstate(over="ignore"):
-        return finite(array.astype(dtype).reshape(shape), where)
+    if datatype == "BYTES":
+        return leaves
+    try:
+        with np.errstate(over="ignore"):
+            array = np.array(leaves, NUMERIC[datatype]).reshape(shape)
+    except OverflowError:
+        raise bad(f"{where}: data holds numbers beyond the range of {datatype}.", f"{where}.data") from None
+    return finite(array, where)
 
 
-def _in_range(array: NDArray[Any], dtype: np.dtype[Any]) -> bool:
-    limits = np.iinfo(dtype)
-    return int(array.min()) >= limits.min and int(array.max()) <= limits.max
-
-
-def _strings(value: list[Any], shape: tuple[int, ...], where: str) -> list[str | bytes]:
-    elements = value if len(value) == math.prod(shape) and len(shape) > 1 and _flat(value) else None
-    if elements is None:
-        elements = list(_nested(value, shape, shape, where))
-    if not all(isinstance(element, str) for element in elements):
-        raise bad(f"{where}: data holds elements that are not strings.", f"{where}.data")
-    return elements
-
-
-def _flat(value: list[Any]) -> bool:
-    return not any(isinstance(element, list) for element in value)
-
-
-def _nested(value: Any, rest: tuple[int, ...], shape: tuple[int, ...], where: str) -> Iterator[Any]:
-    """The leaves of lists nested as `rest`, in order."""
-    if not rest:
-        yield value
-        return
-    if not isinstance(value, list) or len(value) != rest[0]:
-        got = f"{len(value)} elements" if isinstance(value, list) else "no list"
-        raise _misshapen(shape, f"{got} where {rest[0]} belong", where)
-    for part in value:
-        yield from _nested(part, rest[1:], shape, where)
-
-
-def _misshapen(shape: tuple[int, ...], got: str, where: str) -> InvalidRequest:
-    return bad(f"{where}: expected data of shape {list(shape)}, got {got}.", f"{where}.data")
+def _flatten(value: list[Any], shape: tuple[int, ...], where: str) -> list[Any]:
+    if len(value) == math.prod(shape) and list not in set(map(type, value)):
+        return value
+    parts: list[Any] = [value]
+    for size in shape:
+        wrong = next((part for part in parts if not isinstance(part, list) or len(part) != size), None)
+        if wrong is not None:
+            got = f"{len(wrong)} elements" if isinstance(wrong, list) else "a single value"
+            raise bad(
+                f"{where}: expected data of shape {list(shape)}, got {got} where {size} elements belong.",
+                f"{where}.data",
+            )
+        parts = list(chain.from_iterable(parts))
+    return parts
 
 
 def finite(array: NDArray[Any], where: str) -> NDArray[Any]:
     """`array`, if every number in it is finite. Raises InvalidRequest naming the first row that is not."""
     if array.dtype.kind == "f":
-        finite = np.isfinite(array)
-        if not finite.all():
-            row = int(np.argwhere(~finite)[0][0])
+        good = np.isfinite(array)
+        if not good.all():
+            row = int(np.argwhere(~good)[0][0])
             raise bad(f"{where}: row {row} holds NaN or infinity.", where)
     return array
 
 
 def to_bytes(tensor: Tensor) -> bytes:
-    """A tensor\'s raw bytes."""
+    """A tensor's raw bytes."""
     if not isinstance(tensor.data, list):
         return tensor.data.astype(NUMERIC[tensor.datatype], copy=False).tobytes()
     parts = []

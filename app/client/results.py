@@ -229,14 +229,18 @@ class Score(Result):
 
 
 class Prediction(Result):
-    """The answer to one input. `value` and `interval` are of regression, `set` of multilabel."""
+    """The answer to one input.
+
+    `label` is the class, or the classes (multilabel); regression gives `value` and, where it can be
+    told, the ends of its 95 % `interval`.
+    """
 
     index: int
-    label: str | None = None
+    label: str | tuple[str, ...] | None = None
     score: float | None = None
     scores: tuple[Score, ...] = ()
     value: float | tuple[float, ...] | None = None
-    interval: Any = None
+    interval: tuple[float, float] | tuple[tuple[float, float], ...] | None = None
     set: tuple[str, ...] | None = None
     unknown: bool | None = None
     embedding: tuple[float, ...] | None = None

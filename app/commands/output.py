@@ -26,11 +26,12 @@ class CommandError(Exception):
 _PIPE_WIDTH = 200  # without a terminal nothing forces narrow tables
 
 
-def new_console() -> Console:
-    """A console on stdout; wide where no terminal limits it."""
+def new_console(*, to_stderr: bool = False) -> Console:
+    """A console on stdout or stderr; wide where no terminal limits it."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+    stream = sys.stderr if to_stderr else sys.stdout
+    return Console(width=None if stream.isatty() else _PIPE_WIDTH, stderr=to_stderr, highlight=False)
 
 
 class Output:
@@ -93,7 +94,7 @@ def cell(value: object) -> str:
     if isinstance(value, Mapping):
         return escape(", ".join(f"{name} {count}" for name, count in value.items()))
     if isinstance(value, list | tuple):
-        return escape(", ".join(map(str, value)))
+        return ", ".join(map(cell, value))
     return escape(str(value))
 
 

@@ -113,14 +113,16 @@ _READERS: dict[str, Callable[[str], Any]] = {
 
 
 def _answer(prediction: Prediction) -> object:
-    if prediction.set is not None:
-        return list(prediction.set)
     return "unknown" if prediction.unknown else prediction.label
 
 
 def _runners_up(prediction: Prediction) -> str | None:
-    others = [s for s in prediction.scores if s.label != prediction.label]
-    return ", ".join(f"{s.label} {s.score:.2f}" for s in others[:3]) or None
+    others = [score for score in prediction.scores if score.label not in _labels(prediction)]
+    return ", ".join(f"{other.label} {other.score:.2f}" for other in others[:3]) or None
+
+
+def _labels(prediction: Prediction) -> tuple[str | None, ...]:
+    return prediction.label if isinstance(prediction.label, tuple) else (prediction.label,)
 
 
 _LABELS: Columns = {
@@ -132,12 +134,8 @@ _LABELS: Columns = {
 _VALUE: Columns = {
     "input": lambda row: _short(row[0]),
     "value": lambda row: row[1].value,
-    "95 % interval": lambda row: _interval(row[1].interval),
+    "95 % interval": lambda row: row[1].interval,
 }
-
-
-def _interval(ends: Any) -> str | None:
-    return " to ".join(f"{end:.4g}" for end in ends) if isinstance(ends, list | tuple) else ends
 
 
 def _short(item: str) -> str:

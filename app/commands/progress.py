@@ -23,6 +23,7 @@ class JobProgress:
 
         self._console = console
         self._live = console.is_terminal
+        self._done = 0.0
         self._bar = Progress(
             TextColumn("{task.fields[title]}"),
             BarColumn(),
@@ -44,12 +45,11 @@ class JobProgress:
     def __call__(self, event: JobEvent) -> None:
         from rich.markup import escape
 
-        if event.progress is not None or self._live:
-            self._bar.update(self._task, completed=event.progress, description=escape(event.message))
+        self._done = max(self._done, event.progress or 0.0)  # a repeated attempt begins anew; a bar does not
+        self._bar.update(self._task, completed=self._done, description=escape(event.message))
         if not self._live or event.level in STYLES:
-            share = "    " if event.progress is None else f"{event.progress:4.0%}"
-            style = STYLES.get(event.level)
-            self._console.print(f"  {share}  {event.message}", style=style, markup=False, soft_wrap=True)
+            line, style = f"  {self._done:4.0%}  {event.message}", STYLES.get(event.level)
+            self._console.print(line, style=style, markup=False, soft_wrap=True)
 
 
 def outcome(job: Job) -> str:

@@ -134,6 +134,11 @@ class Engine:
         """Where graphs run: "cuda" once a backbone does, else "cpu"."""
         return "cuda" if any(trunk.device == "cuda" for trunk in self._trunks.loaded()) else "cpu"
 
+    @property
+    def closing(self) -> bool:
+        """Whether `close` has been called."""
+        return self._queue.closed
+
     def stats(self) -> EngineStats:
         """Counters of the whole engine."""
         return EngineStats(

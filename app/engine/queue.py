@@ -79,7 +79,7 @@ class Queue:
         self._changed = threading.Condition()
         self._now = 0
         self._idle = 0
-        self._closed = False
+        self.closed = False
 
     def put(self, work: Work) -> None:
         """Queue a request's inputs.
@@ -93,7 +93,7 @@ class Queue:
         if count > self.max_items:
             raise TooLarge(f"At most {self.max_items} inputs a request; split it.", code="too_many_inputs")
         with self._changed:
-            if self._closed:
+            if self.closed:
                 raise Unavailable("The service is shutting down.", code="shutting_down")
             pools = self._pools[work.ask.background]
             pool = pools.get(work.trunk)
@@ -119,7 +119,7 @@ class Queue:
         """Wait for something to do; None when closed and empty."""
         with self._changed:
             while (pool := self._next()) is None:
-                if self._closed:
+                if self.closed:
                     return None
                 self._idle += 1
                 self._changed.wait()
@@ -130,7 +130,7 @@ class Queue:
     def close(self) -> None:
         """Refuse new work; what waits is still served."""
         with self._changed:
-            self._closed = True
+            self.closed = True
             self._changed.notify_all()
 
     def waiting(self, *, background: bool) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 
 from app.engine.engine import Engine
 from app.engine.model import LoadedModel, Prediction
-from app.services.catalogue import Catalogue, Entry
+from app.services.catalogue import Catalogue, Entry, Reference
 from models.manifest import Manifest
 from models.modalities import modality
 
@@ -43,6 +43,15 @@ class Serving:
         found = self.catalogue.find(tenant, ref, version)
         loaded = found.loaded
         return loaded if loaded is not None else await asyncio.to_thread(found.model)
+
+    def entry(self, tenant: str, ref: str) -> Entry:
+        """All versions and aliases of the model that `ref` names. Raises NotFound."""
+        return self.catalogue.entry(tenant, Reference.parse(ref).name)
+
+    def health(self) -> dict[str, Any]:
+        """Whether predictions are served, on what device, and how many inputs wait."""
+        stats = self.engine.stats()
+        return {"ready": not self.engine.closing, "device": stats.device, "waiting": stats.waiting}
 
     def models(self, tenant: str) -> list[Entry]:
         """Everything a tenant can ask, by name."""

@@ -43,9 +43,9 @@ def read(data: bytes, wanted: Wanted) -> Parsed:
     return Parsed(rows, MODALITY_OF[column], ignored(others, "column"))
 
 
-def table(data: bytes) -> tuple[list[str], list[Record]]:
+def table(data: bytes, place: str = "") -> tuple[list[str], list[Record]]:
     """Column names (trimmed), and `(where, cells)` of each record, all as long as the names."""
-    records = list(islice(_records(decode_utf8(data)), MAX_ROWS + 2))
+    records = list(islice(_records(decode_utf8(data, place), place), MAX_ROWS + 2))
     if not records:
         return [], []
     check_count(len(records) - 1)
@@ -53,21 +53,27 @@ def table(data: bytes) -> tuple[list[str], list[Record]]:
     check_names(names)
     for where, cells in records[1:]:
         if len(cells) != len(names):
-            raise fault(where, f"expected {len(names)} fields, got {len(cells)}. Quote commas.", "bad_csv")
+            raise fault(
+                where,
+                f"expected {len(names)} fields, got {len(cells)}. Quote fields that hold commas.",
+                "bad_csv",
+            )
     return names, records[1:]
 
 
-def _records(text: str) -> Iterator[Record]:
+def _records(text: str, place: str) -> Iterator[Record]:
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     start = 1
     try:
         for cells in reader:
             if cells:
-                yield f"line {start}", cells
+                yield f"{place}line {start}", cells
             start = reader.line_num + 1
     except csv.Error:
         raise fault(
-            f"line {start}", "the record is not CSV: an unclosed quote or a field over 128 KB.", "bad_csv"
+            f"{place}line {start}",
+            "the record is not CSV: an unclosed quote or a field over 128 KB.",
+            "bad_csv",
         ) from None
 
 

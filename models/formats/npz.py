@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import zipfile
 from collections.abc import Sequence
 from typing import IO, Any
@@ -85,10 +86,9 @@ def _labels(x: Array, y: Array | None) -> list[object]:
         return [None] * len(x)
     if y.shape != (len(x),):
         raise fault("y", f"expected {len(x)} labels in one dimension, one for each row of x.", "bad_label")
-    try:
-        labels: list[object] = y.tolist()
-    except ValueError:  # code points beyond Unicode
-        raise fault("y", "a label is not valid Unicode. Save the array again.", "bad_label") from None
+    if y.dtype.kind == "U" and (y.view(np.uint32) > sys.maxunicode).any():
+        raise fault("y", "a label is not valid Unicode. Save the array again.", "bad_label")
+    labels: list[object] = y.tolist()
     return labels
 
 

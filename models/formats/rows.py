@@ -62,14 +62,17 @@ def ignored(count: int, kind: str) -> tuple[str, ...]:
     return (f"other {kind}s ignored: {count}",) if count else ()
 
 
-def decode_utf8(data: bytes) -> str:
-    """Text of a file, without a byte order mark. Raises InvalidInput `not_utf8` or `nul`, with the line."""
+def decode_utf8(data: bytes, place: str = "") -> str:
+    """Text of a file, without a byte order mark. Raises InvalidInput `not_utf8` or `nul`, with the line.
+
+    `place` leads the line in messages (`"labels.csv "`).
+    """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise fault(f"line {line}", "the file is not UTF-8. Save it as UTF-8.", "not_utf8") from None
+        raise fault(f"{place}line {line}", "the file is not UTF-8. Save it as UTF-8.", "not_utf8") from None
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise fault(f"line {line}", "there is a NUL character. Save the file as plain UTF-8.", "nul")
+        raise fault(f"{place}line {line}", "there is a NUL character. Save the file as plain UTF-8.", "nul")
     return text

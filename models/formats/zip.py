@@ -38,7 +38,7 @@ def read(data: bytes, wanted: Wanted) -> Parsed:
         table = [member for member in members if member[1] == LABELS]
         examples = [member for member in members if member[1] != LABELS]
         if table:
-            labels = _from_table(csv.table(archive.read(table[0][2])), examples, wanted)
+            labels = _from_table(csv.table(archive.read(table[0][2]), f"{LABELS} "), examples, wanted)
         else:
             labels = _from_folders(examples, wanted)
         rows = [Row(m[0], _content(archive, m), y) for m, y in zip(examples, labels, strict=True)]
@@ -86,8 +86,8 @@ def _from_table(
     file, label = names.index("file"), names.index(LABEL)
     known = {path for _, path, _ in members}
     cells: dict[str, tuple[str, str]] = {}
-    for line, record in records:
-        where, path = f"{LABELS} {line}", record[file].removeprefix("./")
+    for where, record in records:
+        path = record[file].removeprefix("./")
         if path not in known:
             raise fault(where, "the archive has no such file. Give its path in the archive.", "missing_file")
         if path in cells:

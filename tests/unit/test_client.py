@@ -7,7 +7,7 @@ import base64
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from app.client.errors import (
     RateLimited,
     ServerError,
     Unavailable,
+    UnexpectedAnswer,
 )
 from app.client.retry import Retry
 
@@ -44,6 +45,7 @@ FILE = {
     "later": "kept",
 }
 MODEL = {"id": "intents:1", "object": "model", "created": 1, "owned_by": "t", "version": 1}
+ALIAS = {"object": "model.alias", "model": "intents", "alias": "live", "version": 1}
 DATASET = {"id": "ds-1", "name": "d", "modality": "text", "task": "classification"}
 BACKBONE = {
     "id": "text/minilm-l6",
@@ -103,6 +105,8 @@ CALLS: list[tuple[Callable[[Client], Any], str, str, Any]] = [
     (lambda c: c.files.delete("file-1"), "DELETE", "/v1/files/file-1", {"id": "file-1", "deleted": True}),
     (lambda c: c.datasets.create("d", modality="text"), "POST", "/v1/datasets", DATASET),
     (lambda c: c.datasets.retrieve("ds-1"), "GET", "/v1/datasets/ds-1", DATASET),
+    (lambda c: c.datasets.list(limit=1), "GET", "/v1/datasets?limit=1", page(DATASET)),
+    (lambda c: c.datasets.delete("ds-1"), "DELETE", "/v1/datasets/ds-1", {"id": "ds-1"}),
     (
         lambda c: c.datasets.examples("ds-1", label="a"),
         "GET",
@@ -139,7 +143,7 @@ CALLS: list[tuple[Callable[[Client], Any], str, str, Any]] = [
     (lambda c: c.models.retrieve("intents@live"), "GET", "/v1/models/intents@live", MODEL),
     (lambda c: c.models.delete("intents:1"), "DELETE", "/v1/models/intents:1", {"id": "intents:1"}),
     (lambda c: c.models.versions("intents"), "GET", "/v1/models/intents/versions", page(MODEL)),
-    (lambda c: c.models.set_alias("intents", "live", 1), "PUT", "/v1/models/intents/aliases/live", MODEL),
+    (lambda c: c.models.set_alias("intents", "live", 1), "PUT", "/v1/models/intents/aliases/live", ALIAS),
     (lambda c: c.models.delete_alias("intents", "old"), "DELETE", "/v1/models/intents/aliases/old", {}),
     (lambda c: c.backbones.list(), "GET", "/v1/backbones", page(BACKBONE)),
     (lambda c: c.backbones.retrieve("text/minilm-l6"), "GET", "/v1/backbones/text/minilm-l6", BACKBONE),
@@ -271,7 +275,7 @@ def test_files_and_bytes_travel_as_multipart(tmp_path: Path) -> None:
     assert b'name="return_embedding"\r\n\r\ntrue' in body
 
 
-def test_examples_are_json_rows_or_files_of_one_label() -> None:
+def test_examples_are_json_rows_or_files_with_their_labels() -> None:
     recorder = Recorder({"data": [], "duplicates": 1})
     added = client(recorder).datasets.add("ds-1", [("hi", "greet"), {"input": b"\x00", "label": None}])
     assert added.duplicates == 1
@@ -279,8 +283,9 @@ def test_examples_are_json_rows_or_files_of_one_label() -> None:
         {"input": "hi", "label": "greet"},
         {"input": base64.b64encode(b"\x00").decode(), "label": None},
     ]
-    client(recorder).datasets.add("ds-1", [(b"\x01", "cat"), (b"\x02", "cat")])
+    client(recorder).datasets.add("ds-1", [(b"\x01", "cat"), (b"\x02", "dog")])
     assert b'name="label"\r\n\r\ncat' in recorder.last.content
+    assert b'name="label"\r\n\r\ndog' in recorder.last.content
     assert recorder.last.content.count(b'; name="file"') == 2
 
 
@@ -428,13 +433,16 @@ def test_a_service_that_is_not_ready_is_no_error() -> None:
 # --- server-sent events -------------------------------------------------------------------------
 
 
-def sse(*events: int, prefix: bytes = b"") -> bytes:
-    lines = [
-        b'id: %d\nevent: message\ndata: {"id": "ev-%d", "created_at": 1,\ndata:  "message": "step %d"}\n\n'
-        % (n, n, n)
+ENDED = b"event: fine_tuning.job\ndata: " + json.dumps(DONE).encode() + b"\n\n"
+
+
+def sse(*events: int) -> bytes:
+    """Events with these ids, their data over two lines, with a comment between them."""
+    return b": keep-alive\n\n".join(
+        b'event: fine_tuning.job.event\nid: ev-%d\ndata: {"id": "ev-%d", "created_at": 1,\n' % (n, n)
+        + b'data:  "message": "step %d"}\n\n' % n
         for n in events
-    ]
-    return prefix + b": keep-alive\n\n".join(lines)
+    )
 
 
 class Breaking(httpx.SyncByteStream, httpx.AsyncByteStream):
@@ -447,88 +455,93 @@ class Breaking(httpx.SyncByteStream, httpx.AsyncByteStream):
         yield self.content
         raise httpx.ReadError("reset")
 
-    async def __aiter__(self) -> Any:
+    async def __aiter__(self) -> AsyncIterator[bytes]:
         yield self.content
         raise httpx.ReadError("reset")
 
 
-class JobService:
-    """A job that ends when its last stream has been opened; streams are given out in turn."""
+class Streams:
+    """Gives out one stream a connection (the last one for ever); notes after which event each was asked."""
 
     def __init__(self, *streams: Any) -> None:
         self.streams = list(streams)
         self.asked_after: list[str | None] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        if not request.url.path.endswith("/events"):
-            return httpx.Response(200, json=JOB if self.streams else DONE)
+        assert request.url.path == f"{JOBS}/ftjob-1/events"
         assert request.headers["accept"] == "text/event-stream"
         self.asked_after.append(request.headers.get("last-event-id"))
-        stream = self.streams.pop(0) if self.streams else b""
-        if isinstance(stream, httpx.Response):
-            return stream
+        stream = self.streams.pop(0) if len(self.streams) > 1 else self.streams[0]
+        if isinstance(stream, int):
+            return httpx.Response(stream)
         body = {"content": stream} if isinstance(stream, bytes) else {"stream": stream}
         return httpx.Response(200, headers={"content-type": "text/event-stream"}, **body)
 
 
-def interrupted() -> JobService:
-    half = b'id: 4\ndata: {"id": "half'
-    return JobService(sse(1, 2), Breaking(sse(3) + half), httpx.Response(503), sse(4, 5))
+def interrupted() -> Streams:
+    half = b'id: ev-4\ndata: {"id": "half'
+    return Streams(sse(1, 2), Breaking(sse(3) + half), 503, sse(4, 5) + ENDED)
 
 
 def test_events_survive_broken_connections_without_loss_or_repetition() -> None:
     service = interrupted()
     messages = [event.message for event in client(service).jobs.stream("ftjob-1")]
     assert messages == [f"step {n}" for n in (1, 2, 3, 4, 5)]
-    assert service.asked_after == [None, "2", "3", "3", "5"]
+    assert service.asked_after == [None, "ev-2", "ev-3", "ev-3"]
 
 
 def test_the_asynchronous_stream_does_the_same() -> None:
     service = interrupted()
+    seen: list[Any] = []
 
-    async def run() -> list[str]:
+    async def run() -> tuple[str, list[str]]:
         transport = httpx.MockTransport(service)
         async with AsyncClient("http://durian.test", transport=transport, retry=FAST) as api:
             job = await api.jobs.wait("ftjob-1", seen.append)
-            assert job.status == "succeeded"
-            return [event.message async for event in api.jobs.stream("ftjob-1", after="7")]
+            return job.status, [event.id async for event in api.jobs.stream("ftjob-1", after="ev-7")]
 
-    seen: list[Any] = []
-    assert asyncio.run(run()) == []
+    assert asyncio.run(run()) == ("succeeded", ["ev-4", "ev-5"])
     assert [event.id for event in seen] == [f"ev-{n}" for n in (1, 2, 3, 4, 5)]
-    assert service.asked_after[-1] == "7"
+    assert service.asked_after[-1] == "ev-7"
 
 
-def test_a_stream_that_says_it_is_done_is_not_opened_again() -> None:
-    service = JobService(sse(1) + b"data: [DONE]\n\n", sse(9))
-    assert [event.id for event in client(service).jobs.stream("ftjob-1")] == ["ev-1"]
-    assert service.asked_after == [None]
-
-
-def test_wait_reports_progress_and_returns_the_finished_job() -> None:
+def test_wait_reports_progress_and_returns_the_ended_job() -> None:
     event = b'id: 1\ndata: {"id": "ev-1", "created_at": 1, "message": "m", "data": {"progress": 0.5}}\n\n'
     seen: list[float | None] = []
-    job = client(JobService(event)).jobs.wait("ftjob-1", lambda event: seen.append(event.progress))
+    job = client(Streams(event + ENDED)).jobs.wait("ftjob-1", lambda event: seen.append(event.progress))
     assert job.fine_tuned_model == "intents:1"
     assert seen == [0.5]
 
 
 def test_wait_gives_up_when_its_time_is_over() -> None:
     with pytest.raises(WaitTimeout, match="ftjob-1 is still running"):
-        client(JobService(sse(1), sse(2))).jobs.wait("ftjob-1", timeout=-1.0)
+        client(Streams(sse(1) + ENDED)).jobs.wait("ftjob-1", timeout=-1.0)
 
 
-def test_a_stream_that_always_breaks_is_given_up() -> None:
-    service = JobService(*[Breaking(b"")] * 9)
-    with pytest.raises(ConnectionFailed, match="broke"):
+@pytest.mark.parametrize("stream", [Breaking(b""), b""])
+def test_a_stream_that_never_gets_anywhere_is_given_up(stream: Any) -> None:
+    service = Streams(stream)
+    with pytest.raises(ConnectionFailed):
         list(client(service).jobs.stream("ftjob-1"))
     assert len(service.asked_after) == 1 + FAST.attempts
+
+
+def test_a_long_job_may_lose_its_connection_any_number_of_times() -> None:
+    service = Streams(*[Breaking(sse(n)) for n in range(20)], ENDED)
+    assert len(list(client(service).jobs.stream("ftjob-1"))) == 20
 
 
 def test_events_of_a_job_that_does_not_exist_are_not_found() -> None:
     answer = httpx.Response(404, json={"error": {"message": "No such fine-tuning job."}})
     with pytest.raises(NotFound, match="No such"):
         next(iter(client(Recorder(answer)).jobs.stream("ftjob-0")))
+
+
+def test_an_answer_of_another_service_is_an_error_of_the_client() -> None:
+    with pytest.raises(UnexpectedAnswer, match="GET /v1/models"):
+        client(Recorder(httpx.Response(200, html="<html>"))).models.list()
+    with pytest.raises(UnexpectedAnswer, match="event"):
+        list(client(Streams(b"data: hello\n\n")).jobs.stream("ftjob-1"))
 
 
 # --- the package --------------------------------------------------------------------------------

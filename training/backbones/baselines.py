@@ -56,9 +56,8 @@ def raw() -> Exported:
     largest = g.node("ReduceMax", g.node("Abs", "signal"), axes=[1])
     rounding = g.node("Mul", largest, g.scalar(1e-6))  # below this the deviation is rounding error
     g.node("Div", centred, g.node("Max", deviation, rounding, g.scalar(1e-30)), out="snv")
-    graph = g.to_bytes(
-        "raw", {"signal": (FLOAT, ("N", POINTS))}, dict.fromkeys(("raw", "snv"), ("N", POINTS))
-    )
+    shape = ("N", POINTS)
+    graph = g.to_bytes("raw", {"signal": (FLOAT, shape)}, {"raw": shape, "snv": shape})
     taps = (Tap(name="raw", dim=POINTS, depth=0), Tap(name="snv", dim=POINTS, depth=1))
     return _exported("signal", "raw", SignalPreprocess(points=POINTS), graph, taps)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.backbones.graph import FLOAT, INT64, GraphWriter
+from training.backbones.graph import FLOAT, INT64, Dims, GraphWriter
 
 Weights = Mapping[str, NDArray[np.float32]]
 
@@ -54,7 +54,8 @@ def write_bert(weights: Weights, config: BertConfig) -> bytes:
         encoder.mean(tokens, out=names[i])
         tokens = encoder.layer(tokens, f"encoder.layer.{i}.")
     encoder.unit(encoder.mean(tokens), out=SENTENCE)
-    inputs = dict.fromkeys(("input_ids", "attention_mask"), (INT64, ("N", "L")))
+    ids: tuple[int, Dims] = (INT64, ("N", "L"))
+    inputs = {"input_ids": ids, "attention_mask": ids}
     return encoder.graph.to_bytes("bert", inputs, dict.fromkeys(names, ("N", config.hidden)))
 
 

@@ -15,8 +15,9 @@ from models.base import ModalityName, sha256
 from models.errors import Conflict, CorruptArtefact, InvalidInput
 from models.modalities import preprocessor
 from models.store import publish_folder
-from training.backbones.adapt import EMBEDDING, Adapted, adapt, part
+from training.backbones.adapt import EMBEDDING, Adapted, adapt
 from training.backbones.operators import load_model
+from training.backbones.part import Part, choose_part
 from training.backbones.probe import probe
 from training.backbones.source import Exported, staged
 from training.backbones.spec import ImportSpec, read_spec
@@ -45,11 +46,8 @@ def import_onnx(
     """
     _check_name(name)
     spec = read_spec(preprocess, modality)
-    model = load_model(model_path)
-    frontend = None
-    if how := spec.pooling.frontend:
-        frontend = part(load_model(model_path.parent / how.model), how.input, how.output, "frontend")
-    adapted = adapt(part(model, input, output), spec, frontend)
+    main = choose_part(load_model(model_path), input, output)
+    adapted = adapt(main, spec, _frontend(model_path.parent, spec))
     files = {GRAPH: adapted.graph, **_tokenizer(model_path.parent, spec)}
     exported = Exported(_card(f"onnx/{name}", adapted, spec, files, licence, source), files)
     return _place(exported, target_root)
@@ -59,6 +57,11 @@ def _check_name(name: str) -> None:
     if not NAME.fullmatch(name):
         message = "A name has 1 to 64 lower-case letters, digits, dots, dashes or underscores."
         raise InvalidInput(message, code="name", param="name")
+
+
+def _frontend(folder: Path, spec: ImportSpec) -> Part | None:
+    how = spec.pooling.frontend
+    return how and choose_part(load_model(folder / how.model), how.input, how.output, "frontend")
 
 
 def _tokenizer(folder: Path, spec: ImportSpec) -> dict[str, bytes]:

@@ -7,7 +7,9 @@ from training.backbones.graph import FLOAT, Dims, GraphWriter
 from training.backbones.spec import Pool
 
 
-def pool_vector(g: GraphWriter, x: str, shape: Dims, pool: Pool | None, mask: str | None) -> tuple[str, int]:
+def pool_vector(
+    g: GraphWriter, x: str, shape: Dims, pool: Pool | None, mask: str | None = None
+) -> tuple[str, int]:
     """One vector an example: the tensor [N, D] and D."""
     match pool, len(shape):
         case (None, _):
@@ -21,18 +23,14 @@ def pool_vector(g: GraphWriter, x: str, shape: Dims, pool: Pool | None, mask: st
             return mean_rest(g, x), _width(shape[1])
         case ("first", 3):
             return g.node("Flatten", g.node("Gather", x, g.ints(0), axis=1), axis=1), _width(shape[-1])
-    message = (
-        f"The output is {show(shape)}, which pool {pool} does not fit: leave pool out or choose another."
-    )
+    message = f"The output is {show(shape)}, which pool {pool} does not fit: choose another or none."
     raise InvalidInput(message, code="pool", param="pool")
 
 
 def _flat(g: GraphWriter, x: str, shape: Dims) -> tuple[str, int]:
     wide = [d for d in shape[1:] if d != 1]
     if len(shape) < 2 or len(wide) > 1:
-        message = (
-            f"The output is {show(shape)}: say in the spec how to pool it (channels_first, channels_last)."
-        )
+        message = f"The output is {show(shape)}: give pool, channels_first or channels_last."
         raise InvalidInput(message, code="pool", param="pool")
     return g.node("Flatten", x, axis=1), _width(wide[0] if wide else 1)
 

@@ -11,12 +11,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from models.backbone import AudioPreprocess, BackboneCard, ImagePreprocess, TextPreprocess
+from models.backbone import AudioPreprocess, ImagePreprocess, Preprocess, SignalPreprocess, TextPreprocess
 from models.errors import InvalidInput
 from models.modalities.base import Prepared
 from models.runtime import Backbone, Features
@@ -92,24 +93,23 @@ def _run(backbone: Backbone, examples: Sequence[Prepared]) -> Features:
 def random_examples(backbone: Backbone) -> list[Prepared]:
     """Four examples of different loudness (or brightness, or length), as the preprocessor makes them."""
     draw = np.random.default_rng(0)
-    return [_example(backbone.card, draw, loudness) for loudness in LOUDNESS]
+    return [_example(backbone.card.preprocess, draw, loudness) for loudness in LOUDNESS]
 
 
-def _example(card: BackboneCard, draw: np.random.Generator, loudness: float) -> NDArray[np.generic]:
-    how = card.preprocess
-    if isinstance(how, TextPreprocess):
-        return draw.integers(1, 100, size=max(2, int(loudness * min(how.max_tokens, 32))))
-    if isinstance(how, ImagePreprocess):
-        shape = (how.height, how.width, 3) if how.layout == "NHWC" else (3, how.height, how.width)
-        values = draw.integers(0, 256, size=shape) * loudness
-        return values.astype(np.uint8) if how.dtype == "uint8" else _normalised(values, how)
-    if isinstance(how, AudioPreprocess):
-        points = round(how.sample_rate * how.seconds)
-        return (draw.uniform(-1, 1, points) * loudness * how.scale).astype(np.float32)
-    return (draw.normal(size=how.points) * loudness).astype(np.float32)
+def _example(how: Preprocess, draw: np.random.Generator, loudness: float) -> Prepared:
+    match how:
+        case TextPreprocess():
+            return draw.integers(1, 100, size=max(2, int(loudness * min(how.max_tokens, 32))))
+        case ImagePreprocess():
+            return _picture(how, draw.integers(0, 256, size=(how.height, how.width, 3)) * loudness)
+        case AudioPreprocess():
+            wave = draw.uniform(-1, 1, round(how.sample_rate * how.seconds))
+            return np.asarray(wave * loudness * how.scale, np.float32)
+        case SignalPreprocess():
+            return np.asarray(draw.normal(size=how.points) * loudness, np.float32)
 
 
-def _normalised(values: NDArray[np.float64], how: ImagePreprocess) -> NDArray[np.generic]:
-    shape = (3,) if how.layout == "NHWC" else (3, 1, 1)
-    mean, std = (np.reshape(v, shape) for v in (how.mean, how.std))
-    return ((values * how.scale - mean) / std).astype(np.float32)
+def _picture(how: ImagePreprocess, pixels: NDArray[np.floating[Any]]) -> Prepared:
+    if how.dtype == "float32":
+        pixels = (pixels * how.scale - np.array(how.mean)) / np.array(how.std)
+    return pixels.transpose(2, 0, 1).astype(how.dtype) if how.layout == "NCHW" else pixels.astype(how.dtype)

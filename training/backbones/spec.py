@@ -19,15 +19,18 @@ Pool = Literal["channels_first", "channels_last", "first"]
 class Frontend(Record):
     """A first model that turns sound into frames, before the one that embeds windows of frames.
 
-    Frames [N, F, bins] become `frames * scale + shift`, are cut into windows of `window` frames every
-    `hop`, and the embeddings of a clip's windows are averaged. `model` is a file beside the main one.
+    `lead` seconds of silence come before each clip, for models that look at the end of their window, as
+    those of wake words do. Frames [N, F, bins] become `frames * scale + shift`, are cut into windows of
+    `window` frames every `hop`, and the embeddings of a clip's windows are averaged. `model` is a file
+    beside the main one.
     """
 
     model: str
     input: str | None = None
     output: str | None = None
-    scale: float = 1.0
-    shift: float = 0.0
+    lead: float = Field(default=0.0, ge=0, le=10)
+    scale: float = Field(default=1.0, allow_inf_nan=False)
+    shift: float = Field(default=0.0, allow_inf_nan=False)
     window: int = Field(ge=1, le=100_000)
     hop: int = Field(ge=1, le=100_000)
 
@@ -52,12 +55,19 @@ class ImportSpec:
     pooling: Pooling
 
     @property
+    def rate(self) -> int:
+        """Audio samples a second; of a signal, 1."""
+        return self.preprocess.sample_rate if isinstance(self.preprocess, AudioPreprocess) else 1
+
+    @property
     def samples(self) -> int:
         """Values of one audio clip or signal."""
-        if isinstance(self.preprocess, AudioPreprocess):
-            return round(self.preprocess.sample_rate * self.preprocess.seconds)
-        assert isinstance(self.preprocess, SignalPreprocess)
-        return self.preprocess.points
+        match self.preprocess:
+            case AudioPreprocess() as audio:
+                return round(audio.sample_rate * audio.seconds)
+            case SignalPreprocess() as signal:
+                return signal.points
+        raise TypeError("images and texts have no samples")
 
 
 _BOUNDS: dict[str, tuple[float, float]] = {
@@ -124,14 +134,14 @@ def _check_files(preprocess: Preprocess, pooling: Pooling) -> None:
             raise refused(f"The spec's {field} must be the plain name of a file beside the model.", field)
 
 
-def feed_shape(spec: ImportSpec) -> tuple[int | None, ...]:
-    """Dimensions of one example as the preprocessor makes it; None where they differ (tokens)."""
+def feed_shape(spec: ImportSpec) -> tuple[int | str, ...]:
+    """Dimensions of one example as the preprocessor makes it; a name where they differ (tokens)."""
     match spec.preprocess:
         case ImagePreprocess(layout="NHWC") as image:
             return (image.height, image.width, 3)
         case ImagePreprocess() as image:
             return (3, image.height, image.width)
         case TextPreprocess():
-            return (None,)
+            return ("L",)
         case _:
             return (spec.samples,)

@@ -134,7 +134,8 @@ class NeighbourHead:
 
     def _shift(self) -> Array:
         """|z|^2 is common to all similarities of a query and left out."""
-        return -(self.support**2).sum(axis=1) * (self.metric == "euclidean")
+        lengths: Array = (self.support**2).sum(axis=1)
+        return -lengths if self.metric == "euclidean" else 0 * lengths
 
     def _link(self, means: Array) -> Scores:
         if self.activation == "identity":
@@ -144,7 +145,7 @@ class NeighbourHead:
 
 
 def _normalised(rows: Array) -> Array:
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _TINY)
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _TINY))
 
 
 def _nodes(*lines: tuple[str, str, str], **attributes: Any) -> list[Any]:

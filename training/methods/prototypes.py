@@ -63,7 +63,7 @@ def _class_means(problem: Problem) -> NDArray[np.float64]:
 def leave_one_out_distances(problem: Problem, means: NDArray[np.float64]) -> NDArray[np.float64]:
     """Squared distances [n, C], each row's own class mean made without that row (inf where alone)."""
     X = problem.X.astype(np.float64)
-    distances = np.maximum(
+    distances: NDArray[np.float64] = np.maximum(
         (X**2).sum(axis=1, keepdims=True) - 2 * X @ means.T + (means**2).sum(axis=1), 0
     )
     rows, sizes = np.arange(len(X)), problem.targets.sum(axis=0)[problem.y]

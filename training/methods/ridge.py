@@ -21,7 +21,7 @@ from training.heads import AffineHead
 from training.methods.base import Auto, Fitted, Hyperparameters, MethodInfo, Problem, Setting, register
 
 Array = NDArray[np.float64]
-_PENALTIES = tuple(float(value) for value in 10.0 ** np.arange(-4, 3.5, 0.5))
+_PENALTIES = tuple(float(value) for value in 10.0 ** np.arange(-4, 4))
 _RANK = 1e-12
 _SHARPNESS_PRIOR = 0.0  # regression scores have no natural scale: the examples alone decide
 

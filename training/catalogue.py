@@ -1,0 +1,25 @@
+"""Every transfer method as JSON: what `GET /v1/fine_tuning/methods` lists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from training.methods import METHODS
+from training.methods.base import ALL_MODALITIES
+from training.select import AUTO, REFERENCE
+
+_AUTO: dict[str, Any] = {
+    "name": AUTO,
+    "title": "Choose backbone, tap, method and setting by cross-validation",
+    "tasks": list(REFERENCE),
+    "modalities": list(ALL_MODALITIES),
+    "setting": "inductive",
+    "source": "Out-of-fold loss; logistic regression (ridge) stays unless beaten by two standard errors",
+    "baseline": False,
+    "hyperparameters": {"type": "object", "properties": {}, "additionalProperties": False},
+}
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """`auto` first, then every registered method by name, each with the schema of its hyperparameters."""
+    return [_AUTO, *(METHODS[name].info.describe() for name in sorted(METHODS))]

@@ -1,0 +1,90 @@
+"""The entry point that runners start: one job in a process of its own.
+
+Every message on the connection is a dict: `{"event": ...}` while the job runs, and last either
+`{"done": ...}` or `{"failed": {"code", "message"}}`. Importing this module warms a forkserver.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Before numpy is loaded: a job's matrices are small, and its neighbours need the other cores.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import ctypes
+import logging
+import signal
+from pathlib import Path
+from typing import Any, Protocol
+
+from models.errors import DurianError
+from models.events import Event
+from models.fitspec import FitSpec
+from training import fit
+from training.catalogue import catalogue
+
+log = logging.getLogger(__name__)
+_PR_SET_PDEATHSIG = 1
+_NICENESS = 5
+
+
+class Sink(Protocol):
+    """The writing end of a connection."""
+
+    def send(self, message: dict[str, Any], /) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def main(spec_path: str, connection: Sink) -> None:
+    """The job in a child process: dies with its parent, yields to the service."""
+    die_with_parent()
+    os.nice(_NICENESS)
+    run(spec_path, connection)
+
+
+def run(spec_path: str, connection: Sink) -> None:
+    """The job, wherever this is called; it ends with `done` or `failed`, never with an exception."""
+    try:
+        connection.send(_result(spec_path, connection))
+    finally:
+        connection.close()
+
+
+def describe(connection: Sink) -> None:
+    """One message: `{"methods": [...]}`."""
+    try:
+        connection.send({"methods": catalogue()})
+    finally:
+        connection.close()
+
+
+def die_with_parent() -> None:
+    """Ask Linux to kill this process when its parent ends."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before the request was heard
+        os._exit(1)
+
+
+def _result(spec_path: str, connection: Sink) -> dict[str, Any]:
+    def emit(event: Event) -> None:
+        connection.send({"event": event.model_dump(mode="json")})
+
+    try:
+        spec = FitSpec.model_validate_json(Path(spec_path).read_bytes())
+        outcome = fit.run(spec, emit)
+    except DurianError as error:
+        return _failed(error.code, error.message)
+    except MemoryError:
+        return _failed("out_of_memory", "The job needs more memory than there is; use fewer examples.")
+    except BrokenPipeError:
+        raise  # nobody listens any more
+    except Exception:
+        log.exception("A job failed.")
+        return _failed("internal", "The training failed unexpectedly; the service's log has the details.")
+    return {"done": {"digest": outcome.manifest.digest}}
+
+
+def _failed(code: str, message: str) -> dict[str, Any]:
+    return {"failed": {"code": code, "message": message}}

@@ -1,0 +1,68 @@
+"""Features for training: from the cache, and what is missing there from the backbone itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.backbone import read_card
+from models.dataset import Pack
+from models.errors import JobFailed
+from models.features import FeatureCache
+from models.fitspec import BackboneChoice
+from models.runtime import Backbone
+
+_CHUNK = 64
+Done = Callable[[int, int], None]
+"""Called with (computed so far, to compute)."""
+
+
+class FeatureSource:
+    """Reads through one cache; a backbone is loaded only when something is missing."""
+
+    def __init__(self, cache: FeatureCache, threads: int) -> None:
+        self.cache = cache
+        self.threads = threads
+
+    def features(self, choice: BackboneChoice, pack: Pack, done: Done) -> dict[str, NDArray[np.float32]]:
+        """float32 [len(pack), dim] of each of the choice's taps.
+
+        Raises JobFailed (`backbone_changed`, `non_finite`).
+        """
+        self._compute_missing(choice, pack, done)
+        return {tap: self._read(choice, tap, pack.digests) for tap in choice.taps}
+
+    def _compute_missing(self, choice: BackboneChoice, pack: Pack, done: Done) -> None:
+        wanted = {d for tap in choice.taps for d in self.cache.missing(choice.digest, tap, pack.digests)}
+        if not wanted:
+            return
+        rows = {digest: row for row, digest in enumerate(pack.digests)}
+        missing = [digest for digest in rows if digest in wanted]
+        backbone = _load(choice, self.threads)
+        for start in range(0, len(missing), _CHUNK):
+            done(start, len(missing))
+            digests = missing[start : start + _CHUNK]
+            found = backbone.embed([pack.contents[rows[digest]] for digest in digests], choice.taps)
+            for tap, vectors in found.items():
+                self.cache.put(choice.digest, tap, digests, vectors)
+
+    def _read(self, choice: BackboneChoice, tap: str, digests: Sequence[str]) -> NDArray[np.float32]:
+        found = self.cache.get(choice.digest, tap, digests)
+        features = np.stack([found[digest] for digest in digests])
+        if not np.isfinite(features).all():
+            row = int(np.flatnonzero(~np.isfinite(features).all(axis=1))[0]) + 1
+            raise JobFailed(
+                f"{choice.id} gives features that are not finite for example {row}; remove or repair it.",
+                code="non_finite",
+            )
+        return features
+
+
+def _load(choice: BackboneChoice, threads: int) -> Backbone:
+    folder = Path(choice.folder)
+    if read_card(folder).digest != choice.digest:
+        raise JobFailed(f"The backbone {choice.id} changed since the job was made.", code="backbone_changed")
+    return Backbone(folder, threads=threads)
