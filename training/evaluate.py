@@ -61,12 +61,12 @@ class Evidence:
         """The task's main metric."""
         return self.metrics.get(METRIC[self.problem.task])
 
-    @property
-    def merit(self) -> float:
-        """The main metric so that more is better; -inf when nothing was tested."""
-        if self.value is None:
-            return -np.inf
-        return -self.value if self.problem.task == "regression" else self.value
+    @cached_property
+    def hits(self) -> NDArray[np.float64]:
+        """Each tested row's share of right answers [m]: 0 or 1, or the share of its labels."""
+        if self.problem.task == "multilabel":
+            return np.asarray(((self.scores > 0.5) == (self.problem.targets > 0.5)).mean(axis=1))
+        return np.asarray(self.logits.argmax(axis=1) == self.problem.y, np.float64)
 
 
 def cross_validate(method: Method, problem: Problem, grid: Sequence[Setting], folds: Folds) -> list[Evidence]:

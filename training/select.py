@@ -3,7 +3,8 @@
 Picking whatever scored best in cross-validation loses to plain logistic regression on few examples: the
 winner of many noisy comparisons is often only lucky. So one candidate is the champion from the start, and
 another replaces it only when its out-of-fold loss is lower by more than two standard errors of the
-paired difference, and its main metric no worse. The champions: of a method, its default setting; of the
+paired difference, and it gets more rows right by more than one (with few examples a lower log-loss alone
+is often a bolder temperature). The champions: of a method, its default setting; of the
 methods, logistic regression (regression: ridge); of the backbones, any real one before a declared
 baseline. Among real backbones and their taps the lowest loss of the champion's method wins.
 """
@@ -32,7 +33,7 @@ REFERENCE: dict[TaskName, str] = {
     "multilabel": "logistic",
     "regression": "ridge",
 }
-_STANDARD_ERRORS = 2.0
+_LOSS_ERRORS, _HIT_ERRORS = 2.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -126,11 +127,17 @@ def challenge(champion: Trial, challengers: Iterable[Trial]) -> Trial:
 
 
 def clearly_better(challenger: Evidence, champion: Evidence) -> bool:
-    """Lower loss on the same rows by more than two standard errors, and no worse by the main metric."""
-    if challenger.merit < champion.merit or len(champion.losses) < 2:
+    """Lower loss on the same rows by two standard errors, and more rows right by one."""
+    return _exceeds(champion.losses - challenger.losses, _LOSS_ERRORS) and (
+        challenger.problem.task == "regression" or _exceeds(challenger.hits - champion.hits, _HIT_ERRORS)
+    )
+
+
+def _exceeds(gain: NDArray[np.float64], errors: float) -> bool:
+    """Whether the mean of a paired difference is above so many of its standard errors."""
+    if len(gain) < 2:
         return False
-    gain: NDArray[np.float64] = champion.losses - challenger.losses
-    return bool(gain.mean() > _STANDARD_ERRORS * gain.std(ddof=1) / np.sqrt(len(gain)))
+    return bool(gain.mean() > errors * gain.std(ddof=1) / np.sqrt(len(gain)))
 
 
 def _screen(

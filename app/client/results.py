@@ -72,7 +72,7 @@ class Example(Result):
     label: Label = None
     digest: str | None = None
     filename: str | None = None
-    created_at: float | None = None
+    created_at: int | None = None
 
 
 class Added(Result):
@@ -98,10 +98,10 @@ class Job(Result):
     status: JobStatus
     model: str
     fine_tuned_model: str | None = None
-    created_at: float
-    started_at: float | None = None
-    finished_at: float | None = None
-    estimated_finish: float | None = None
+    created_at: int
+    started_at: int | None = None
+    finished_at: int | None = None
+    estimated_finish: int | None = None
     error: JobError | None = None
     method: dict[str, Any] | None = None
     hyperparameters: dict[str, Any] | None = None
@@ -116,7 +116,7 @@ class Job(Result):
         return self.status in FINAL
 
     @property
-    def seconds(self) -> float | None:
+    def seconds(self) -> int | None:
         """From its creation to its end, as far as the service's whole seconds tell."""
         return None if self.finished_at is None else self.finished_at - self.created_at
 
@@ -125,7 +125,7 @@ class JobEvent(Result):
     """One line of a job's log. `metrics` events carry numbers, such as `progress` from 0 to 1."""
 
     id: str
-    created_at: float
+    created_at: int
     level: Literal["info", "warn", "error"] = "info"
     message: str
     type: Literal["message", "metrics"] = "message"
@@ -163,7 +163,7 @@ class Model(Result):
     """A version of a fine-tuned model. `aliases` are those of the model: name -> version."""
 
     id: str
-    created: float | None = None
+    created: int | None = None
     owned_by: str | None = None
     modality: ModalityName | None = None
     task: TaskName | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,7 +23,7 @@ COLUMNS: Columns = {
     "aliases": lambda model: model.aliases or None,
     "modality": lambda model: model.modality,
     "task": lambda model: model.task,
-    "classes": lambda model: len(model.labels or ()) or None,
+    "classes": lambda model: None if model.task == "regression" else len(model.labels or ()),
     "backbone": lambda model: model.backbone,
     "method": lambda model: model.method,
     "created": lambda model: moment(model.created),
@@ -43,7 +44,7 @@ def show(session: Session, ref: Ref) -> None:
     """Show one version of a model."""
     model: Model = session.client.models.retrieve(ref)
     fields = {name: column(model) for name, column in COLUMNS.items()}
-    more = {"labels": model.labels, "metrics": model.metrics, "digest": model.digest}
+    more = {"labels": model.labels, "metrics": _numbers(model.metrics), "digest": model.digest}
     session.out.record(model, {**fields, **more})
 
 
@@ -72,6 +73,12 @@ def alias(
     else:
         moved = session.client.models.set_alias(name, alias, version)
         session.out.say(moved, f"{name}@{alias} is version {version}")
+
+
+def _numbers(metrics: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """The metrics that are single numbers."""
+    numbers = {name: value for name, value in (metrics or {}).items() if isinstance(value, int | float)}
+    return {name: f"{value:.4g}" for name, value in numbers.items()} or None
 
 
 @app.command()

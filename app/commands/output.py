@@ -45,8 +45,8 @@ class Output:
         return new_console()
 
     def json(self, value: object, *, lines: bool = False) -> None:
-        """Print a result (a record of the client, or plain data) as JSON; `lines` keeps it on one."""
-        data = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+        """Print a result of the client (what the service sent of it) or plain data; `lines`: on one line."""
+        data = value.model_dump(mode="json", exclude_unset=True) if hasattr(value, "model_dump") else value
         sys.stdout.write(json.dumps(data, indent=None if lines else 2, ensure_ascii=False) + "\n")
         sys.stdout.flush()
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _BATCH = 256
 _WIDTH = 60
+_SHOWN_SCORE = 0.01
 
 
 @remote
@@ -59,9 +60,9 @@ def _joined(answers: Sequence[Predictions]) -> dict[str, Any]:
     """The answers to several batches as one; indices follow the inputs."""
     if not answers:
         raise CommandError("There is nothing to predict: no input was given.")
-    data = [prediction for answer in answers for prediction in answer.model_dump(mode="json")["data"]]
-    numbered = [{**prediction, "index": index} for index, prediction in enumerate(data)]
-    return {**answers[0].model_dump(mode="json", exclude={"usage"}), "data": numbered}
+    parts = [answer.model_dump(mode="json", exclude_unset=True, exclude={"usage"}) for answer in answers]
+    data = [prediction for part in parts for prediction in part["data"]]
+    return {**parts[0], "data": [{**prediction, "index": i} for i, prediction in enumerate(data)]}
 
 
 def _items(inputs: Sequence[str]) -> Iterator[str]:
@@ -117,7 +118,7 @@ def _answer(prediction: Prediction) -> object:
 
 
 def _runners_up(prediction: Prediction) -> str | None:
-    others = [score for score in prediction.scores if score.label not in _labels(prediction)]
+    others = [s for s in prediction.scores if s.label not in _labels(prediction) and s.score >= _SHOWN_SCORE]
     return ", ".join(f"{other.label} {other.score:.2f}" for other in others[:3]) or None
 
 

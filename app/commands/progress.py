@@ -20,17 +20,19 @@ class JobProgress:
 
     def __init__(self, console: Console, title: str) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.table import Column
 
         self._console = console
         self._live = console.is_terminal
         self._done = 0.0
         self._bar = Progress(
             TextColumn("{task.fields[title]}"),
-            BarColumn(),
+            BarColumn(bar_width=24),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
-            TextColumn("[dim]{task.description}[/dim]"),
+            TextColumn("[dim]{task.description}[/dim]", table_column=Column(ratio=1, no_wrap=True)),
             console=console,
+            expand=True,
             disable=not self._live,
         )
         self._task = self._bar.add_task("", total=1.0, title=title)

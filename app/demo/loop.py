@@ -97,11 +97,12 @@ def _accuracy(predictions: Sequence[Prediction], example_set: ExampleSet) -> flo
 
 
 def _tell(console: Console, name: str, found: Outcome) -> None:
+    examples = found.shots * found.classes
     console.print(
         f"  {name} is live {found.seconds_to_live:.1f} s after the upload: "
         f"{found.method} on {found.backbone}.\n"
-        f"  From its own {found.shots * found.classes} examples it estimates to be right in "
-        f"{_estimate(found.estimate)};\n  on those kept back it is right in {found.accuracy:.1%}. One of them:"
+        f"  From its own {examples} examples it estimates to be right in {_estimate(found.estimate)};\n"
+        f"  on those kept back it is right in {found.accuracy:.1%}. One of them:"
     )
 
 
@@ -132,11 +133,11 @@ def _show_one(console: Console, example_set: ExampleSet, predictions: Sequence[P
 
 
 def _estimate(estimate: dict[str, Any]) -> str:
-    """`82% (65 to 92)`, with its 95 % interval where there is one."""
+    """`82% (65–92)`, with its 95 % interval where there is one."""
     value, low, high = (estimate[name] for name in ("value", "low", "high"))
     if value is None:
         return "unknown"
-    return f"{value:.0%}" + ("" if low is None or high is None else f" ({100 * low:.0f} to {100 * high:.0f})")
+    return f"{value:.0%}" + ("" if low is None or high is None else f" ({100 * low:.0f}–{100 * high:.0f})")
 
 
 _COLUMNS: Columns = {
@@ -149,6 +150,6 @@ _COLUMNS: Columns = {
     "per s": lambda row: f"{row.predictions_per_second:,.0f}",
 }
 _LEGEND = """\
-examples: classes × shots. estimate: cross-validated accuracy with its 95 % interval.
-unseen: accuracy on the examples kept back (how many). live in: from the upload to the
-served model. per s: predictions a second by one client, in batches of 64."""
+examples: classes × shots   estimate: cross-validated accuracy, 95 % interval
+unseen: accuracy on those kept back (how many)   live in: upload to served model
+per s: predictions a second by one client, in batches of 64"""

@@ -39,6 +39,7 @@ class Pool:
     def __init__(self, trunk: Trunk, max_batch: int) -> None:
         self.raw: list[Item] = []
         self.ready: list[Item] = []
+        self._run_cost = trunk.run_cost
         self._max_batch = max_batch
         self._look = LOOK_AHEAD * max_batch if trunk.sizes_differ else 1
 
@@ -55,7 +56,8 @@ class Pool:
             items, self.raw = self.raw[:share], self.raw[share:]
             return Step(True, items)
         seen = self.ready[: LOOK_AHEAD * self._max_batch]
-        rows = choose([item.size for item in seen], self._share(len(self.ready), free_lanes))
+        limit = self._share(len(self.ready), free_lanes)
+        rows = choose([item.size for item in seen], limit, self._run_cost)
         taken = set(rows)
         self.ready[: len(seen)] = [item for row, item in enumerate(seen) if row not in taken]
         return Step(False, [seen[row] for row in rows])

@@ -6,15 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-RUN_COST = 32
-"""What starting a graph costs, in the size of examples: MiniLM-L6 needs about as long for 32 tokens."""
 
-
-def choose(sizes: Sequence[int], limit: int) -> list[int]:
+def choose(sizes: Sequence[int], limit: int, run_cost: int) -> list[int]:
     """Rows to run as one batch: row 0, the oldest, and up to `limit - 1` others of about its size.
 
     Of all windows of the size-sorted rows that hold row 0, the one with the most useful work for its time,
-    `sum(size) / (RUN_COST + n * max(size))`. The oldest is always among them, so nothing starves.
+    `sum(size) / (run_cost + n * max(size))`, where `run_cost` is what starting the graph costs, in sizes.
+    The oldest is always among them, so nothing starves.
     """
     n = len(sizes)
     if min(sizes) == max(sizes):
@@ -26,7 +24,7 @@ def choose(sizes: Sequence[int], limit: int) -> list[int]:
     high = np.arange(place, min(n, place + limit))[None, :]
     count = high - low + 1
     done = np.concatenate([[0], np.cumsum(size[order])])
-    value = (done[high + 1] - done[low]) / (RUN_COST + count * size[order][high])
+    value = (done[high + 1] - done[low]) / (run_cost + count * size[order][high])
     best = int(np.argmax(np.where(count <= limit, value, 0.0)))
     i, j = np.unravel_index(best, value.shape)
     return [int(row) for row in order[low[i, 0] : high[0, j] + 1]]

@@ -124,7 +124,7 @@ def refusal(name: str, value: object) -> DurianError | None:
 
 
 @all_modalities
-@pytest.mark.parametrize("value", GARBAGE, ids=repr)
+@pytest.mark.parametrize("value", GARBAGE, ids=range(len(GARBAGE)))
 def test_garbage_is_refused_with_its_place_unless_it_can_be_prepared(name, value):
     error = refusal(name, value)
     if error is None:

@@ -61,7 +61,9 @@ def _check_name(name: str) -> None:
 
 def _frontend(folder: Path, spec: ImportSpec) -> Part | None:
     how = spec.pooling.frontend
-    return how and choose_part(load_model(folder / how.model), how.input, how.output, "frontend")
+    if how is None:
+        return None
+    return choose_part(load_model(folder / how.model), how.input, how.output, "frontend")
 
 
 def _tokenizer(folder: Path, spec: ImportSpec) -> dict[str, bytes]:
