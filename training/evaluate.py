@@ -27,7 +27,7 @@ _ENOUGH = 3  # examples of the least class below which no interval is claimed
 _CORRELATED = 2  # out-of-fold predictions of n examples are worth n / 2 independent ones
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evidence:
     """Out-of-fold predictions of one setting, for the tested rows, after the temperature was set."""
 

@@ -43,7 +43,7 @@ class Outcome:
     report: Report
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Data:
     """The labelled examples, as read."""
 
@@ -53,7 +53,7 @@ class Data:
     unlabelled: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """The winner, fitted on every example and taking raw features."""
 

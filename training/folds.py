@@ -22,7 +22,7 @@ _FEW, _SOME = 40, 100
 _SOME_FOLDS, _MANY_FOLDS = 10, 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Folds:
     """`fold` int64 [n]: the fold in which a row is predicted, -1 where it is always learnt from."""
 

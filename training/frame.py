@@ -18,7 +18,7 @@ _MAX_ROTATED = 2000  # above, the eigendecomposition costs more than it saves
 _RANK = 1e-10  # of the largest eigenvalue
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frame:
     """z = (x - mean) @ axes / scale; `axes` [D, r] is orthonormal, None where nothing is rotated."""
 

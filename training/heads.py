@@ -70,7 +70,7 @@ def scores(head: Head, X: NDArray[Any]) -> Scores:
     return activate(head.activation, head.logits(X))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AffineHead:
     """activation(x @ weight.T + bias); `weight` [C, D], `bias` [C]."""
 

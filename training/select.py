@@ -36,7 +36,7 @@ REFERENCE: dict[TaskName, str] = {
 _LOSS_ERRORS, _HIT_ERRORS = 2.0, 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Source:
     """Features of one tap of one backbone: the problem in its own frame."""
 
@@ -53,7 +53,7 @@ class Source:
         return cls(backbone, tap, frame, inside)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trial:
     """One method and setting, tried on one source."""
 
@@ -91,15 +91,13 @@ def choose(
     others = [name for name in candidates(task) if name != reference] if method == AUTO else []
     screened = _screen(sources, reference, hyperparameters, folds, progress)
     source = _best_source(screened).source if screened else sources[0]
-    champion, tried = None, list(screened)
+    bests, tried = [], [t for t in screened if t.source is not source]
     for done, name in enumerate([reference, *others]):
         trials = try_method(source, name, hyperparameters if name == method else {}, folds)
-        tried = [t for t in tried if (t.source, t.method) != (source, name)] + trials
-        best = challenge(trials[0], trials[1:])
-        champion = best if champion is None else challenge(champion, [best])
+        tried += trials
+        bests.append(challenge(trials[0], trials[1:]))
         progress((done + 1) / (len(others) + 1), f"Tried {name}.")
-    assert champion is not None  # noqa: S101 (the reference is always tried)
-    return Choice(champion, tuple(tried))
+    return Choice(challenge(bests[0], bests[1:]), tuple(tried))
 
 
 def candidates(task: TaskName) -> list[str]:
@@ -120,10 +118,9 @@ def try_method(
 
 
 def challenge(champion: Trial, challengers: Iterable[Trial]) -> Trial:
-    """The challenger of lowest loss if it is clearly better than the champion, else the champion."""
-    able = [trial for trial in challengers if trial.evidence.loss is not None]
-    best = min(able, key=_loss, default=champion)
-    return best if clearly_better(best.evidence, champion.evidence) else champion
+    """Of the challengers that are clearly better than the champion the one of lowest loss, or else itself."""
+    better = [trial for trial in challengers if clearly_better(trial.evidence, champion.evidence)]
+    return min(better, key=_loss, default=champion)
 
 
 def clearly_better(challenger: Evidence, champion: Evidence) -> bool:

@@ -125,9 +125,9 @@ def _flatten(value: list[Any], shape: tuple[int, ...], where: str) -> list[Any]:
         return value
     parts: list[Any] = [value]
     for size in shape:
-        wrong = next((part for part in parts if not isinstance(part, list) or len(part) != size), None)
-        if wrong is not None:
-            got = f"{len(wrong)} elements" if isinstance(wrong, list) else "a single value"
+        wrong = [part for part in parts if not isinstance(part, list) or len(part) != size]
+        if wrong:
+            got = f"{len(wrong[0])} elements" if isinstance(wrong[0], list) else "a single value"
             raise bad(
                 f"{where}: expected data of shape {list(shape)}, got {got} where {size} elements belong.",
                 f"{where}.data",

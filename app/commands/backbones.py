@@ -55,8 +55,9 @@ def setup(out: Output) -> None:
     from app.commands.training import run_backbones
     from app.settings import Settings
 
-    root = Settings().embedded_backbones
-    out.say(run_backbones("setup", root), "the embedded backbones are ready")
+    cards = run_backbones("setup", Settings().embedded_backbones)
+    ready = ", ".join(card["id"] for card in cards)
+    out.say({"object": "list", "data": cards}, f"ready: {ready}")
 
 
 @app.command("import")
@@ -66,13 +67,13 @@ def import_(
     model: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A feature extractor, .onnx.")],
     name: Annotated[str, typer.Option("--name", help="It will be onnx/<name>.")],
     modality: Annotated[Modality, typer.Option("--modality", help="Kind of input.")],
-    input_: Annotated[str, typer.Option("--input", help="Name of the graph's input.")],
-    output: Annotated[str, typer.Option("--output", help="Name of the output that holds the features.")],
     preprocess: Annotated[
-        Path, typer.Option("--preprocess", exists=True, dir_okay=False, help="Its preprocessing, .json.")
+        Path,
+        typer.Option("--preprocess", exists=True, dir_okay=False, help="How inputs are prepared, .json."),
     ],
-    frontend: Annotated[
-        Path | None, typer.Option("--frontend", exists=True, dir_okay=False, help="A graph to run before it.")
+    input_: Annotated[str | None, typer.Option("--input", help="The input, if it has several.")] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", help="The output with the features, if it has several.")
     ] = None,
     licence: Annotated[str | None, typer.Option("--licence", help="Licence of the weights.")] = None,
     source: Annotated[str | None, typer.Option("--source", help="Where the weights are from.")] = None,
@@ -81,10 +82,9 @@ def import_(
     from app.commands.training import run_backbones
     from app.settings import Settings
 
-    card = run_backbones(
+    (card,) = run_backbones(
         "import",
         model,
-        frontend=frontend,
         name=name,
         modality=modality,
         input=input_,
@@ -94,4 +94,4 @@ def import_(
         licence=licence,
         source=source,
     )
-    out.say(card, f"imported {card.get('id', name)}")
+    out.say(card, f"imported {card['id']}; a running service offers it at once")

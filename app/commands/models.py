@@ -75,14 +75,14 @@ def alias(
         session.out.say(moved, f"{name}@{alias} is version {version}")
 
 
-def _numbers(metrics: Mapping[str, Any] | None) -> dict[str, str] | None:
-    """The metrics that are single numbers."""
-    numbers = {name: value for name, value in (metrics or {}).items() if isinstance(value, int | float)}
-    return {name: f"{value:.4g}" for name, value in numbers.items()} or None
-
-
 @app.command()
 @remote
 def delete(session: Session, ref: Ref) -> None:
     """Delete a model, or (name:3) one version of it."""
     session.out.say(session.client.models.delete(ref), f"deleted {ref}")
+
+
+def _numbers(metrics: Mapping[str, Any] | None) -> dict[str, str] | None:
+    """The metrics that are single numbers."""
+    numbers = {name: value for name, value in (metrics or {}).items() if isinstance(value, int | float)}
+    return {name: f"{value:.4g}" for name, value in numbers.items()} or None

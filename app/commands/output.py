@@ -140,7 +140,8 @@ def errors_as_lines() -> Iterator[None]:
         yield
     except ApiError as error:
         trail = ", ".join(filter(None, (error.code, error.request_id)))
-        raise fail(f"{error.message} ({trail})" if trail else error.message) from None
+        hint = " Give a key by --key or DURIAN_API_KEY." if error.status == 401 else ""
+        raise fail(error.message + hint + (f" ({trail})" if trail else "")) from None
     except (ClientError, DurianError, CommandError) as error:
         raise fail(str(error)) from None
     except OSError as error:

@@ -80,17 +80,16 @@ def _text(item: str) -> str:
 def _media(item: str) -> Path:
     path = local_file(item.removeprefix("@"))
     if path is None:
-        raise CommandError("An input of this model is a file, and there is none of that name.")
+        raise CommandError(f"There is no file {item}, and this model's inputs are files.")
     return path
 
 
 def _signal(item: str) -> Any:
     """Numbers or `{"grid", "values"}`, written out or in a file; a comma, blank or line ends a number."""
-    value = None if item.startswith("@") else _numbers(item)
+    path = local_file(item.removeprefix("@"))
+    value = _numbers(item if path is None else read_text(path))
     if value is None:
-        value = _numbers(read_text(_media(item)))
-    if value is None:
-        raise CommandError("A signal is a list of finite numbers, or a file of them.")
+        raise CommandError(f"{_short(item)} is neither a list of finite numbers nor a file of one.")
     return value
 
 
@@ -114,7 +113,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
 
 
 def _answer(prediction: Prediction) -> object:
-    return "unknown" if prediction.unknown else prediction.label
+    return "unknown" if prediction.unknown else prediction.label or None
 
 
 def _runners_up(prediction: Prediction) -> str | None:

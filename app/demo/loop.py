@@ -112,7 +112,7 @@ def _fine_tune(client: Client, example_set: ExampleSet, console: Console) -> Job
     with JobProgress(console, f"  {job.id[:14]}") as progress:
         job = client.jobs.wait(job.id, progress)
     if job.status != "succeeded":
-        raise DemoFailed(f"The job on {example_set.filename} {outcome(job)}.")
+        raise DemoFailed(f"The job on {example_set.filename} {outcome(job)}")
     return job
 
 

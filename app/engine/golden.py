@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,11 +31,9 @@ class Golden:
             with np.load(io.BytesIO(data), allow_pickle=False) as npz:
                 blob, ends = npz["blob"].tobytes(), npz["ends"].tolist()
                 features, outputs = npz["features"], npz["outputs"]
-        except (ValueError, KeyError, OSError) as error:
+            contents = tuple(blob[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True))
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise CorruptArtefact("The artefact's golden examples cannot be read.") from error
-        contents = tuple(blob[a:b] for a, b in zip([0, *ends[:-1]], ends, strict=True))
-        if not contents:
-            raise CorruptArtefact("The artefact holds no golden examples.")
         return cls(contents, features, outputs)
 
     def check(self, got: Prediction, *, relative: bool) -> None:

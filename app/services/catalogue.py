@@ -82,7 +82,8 @@ class Entry:
 
     def pick(self, ref: Reference) -> ServedVersion:
         """The version `ref` means. Raises NotFound."""
-        number = self.aliases.get(ref.alias or LIVE) if ref.version is None else ref.version
+        alias = LIVE if ref.alias is None else ref.alias
+        number = self.aliases.get(alias) if ref.version is None else ref.version
         version = None if number is None else self.versions.get(number)
         if version is None:
             raise _no_version()

@@ -51,11 +51,11 @@ def raw() -> Exported:
     """
     g = GraphWriter()
     g.node("Identity", "signal", out="raw")
-    centred = g.node("Sub", "signal", g.node("ReduceMean", "signal", axes=[1]))
-    deviation = _root_mean_square(g, centred, axis=1)
     largest = g.node("ReduceMax", g.node("Abs", "signal"), axes=[1])
-    rounding = g.node("Mul", largest, g.scalar(1e-6))  # below this the deviation is rounding error
-    g.node("Div", centred, g.node("Max", deviation, rounding, g.scalar(1e-30)), out="snv")
+    scaled = g.node("Div", "signal", g.node("Max", largest, g.scalar(1e-37)))  # squares stay in range
+    centred = g.node("Sub", scaled, g.node("ReduceMean", scaled, axes=[1]))
+    deviation = _root_mean_square(g, centred, axis=1)
+    g.node("Div", centred, g.node("Max", deviation, g.scalar(1e-6)), out="snv")  # less is rounding error
     shape = ("N", POINTS)
     graph = g.to_bytes("raw", {"signal": (FLOAT, shape)}, {"raw": shape, "snv": shape})
     taps = (Tap(name="raw", dim=POINTS, depth=0), Tap(name="snv", dim=POINTS, depth=1))

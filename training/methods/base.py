@@ -34,7 +34,7 @@ _ACTIVATIONS: dict[TaskName, Activation] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """Labelled features.
 

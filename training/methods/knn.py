@@ -25,7 +25,7 @@ from training.methods.base import Auto, Fitted, Hyperparameters, MethodInfo, Pro
 Array = NDArray[np.float64]
 Metric = Literal["cosine", "euclidean"]
 _NEIGHBOURS = (5, 1, 15)
-_CHUNK = 1024  # queries at a time: bounds the similarity matrix
+_CHUNK = 256  # queries at a time: bounds the memory of similarities and votes
 _SOFTENING = 0.01  # e above, on similarities of order 1
 _TINY = 1e-12
 _SMOOTHING: dict[Activation, float] = {"softmax": 1.0, "sigmoid": 1.0, "identity": 0.01}
@@ -42,7 +42,7 @@ class KnnHyperparameters(Hyperparameters):
         return [{"neighbours": k, "metric": metric} for metric in metrics for k in usable]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NeighbourHead:
     """The stored examples and their votes.
 

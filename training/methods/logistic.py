@@ -24,7 +24,7 @@ Array = NDArray[np.floating[Any]]
 _GRID = (10.0, 0.1, 1.0, 100.0)
 _SINGLE_PRECISION = 2_000_000  # multiply-adds a pass above which float32 halves the time
 _TOLERANCE = {np.dtype(np.float32): 5e-4, np.dtype(np.float64): 1e-6}
-_ROUGH = 1e-2
+_ROUGH = {np.dtype(np.float32): 3e-2, np.dtype(np.float64): 1e-2}
 
 
 class LogisticHyperparameters(Hyperparameters):
@@ -100,7 +100,7 @@ class _Loss:
 
 def _solve_path(loss: _Loss, path: Sequence[float], rough: bool) -> list[Array]:
     """The minimiser [D + 1, C] at each C, ascending; starts are extrapolated along the path."""
-    tolerance = _ROUGH if rough else _TOLERANCE[loss.dtype]
+    tolerance = (_ROUGH if rough else _TOLERANCE)[loss.dtype]
     found: list[Array] = []
     start = np.zeros((loss.Z.shape[1], loss.targets.shape[1]), loss.dtype)
     for C in path:

@@ -54,7 +54,7 @@ class Ridge:
         return [_fit(problem, spectrum, setting["penalty"]) for setting in grid]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spectrum:
     """Centred data by its singular triplets: everything that any penalty needs."""
 
@@ -103,11 +103,9 @@ def _decompose(centred: Array) -> tuple[Array, Array, Array]:
 def _fit(problem: Problem, spectrum: Spectrum, penalty: Any) -> Fitted:
     chosen = spectrum.best_penalty() if penalty == "auto" else float(penalty)
     weight, bias = spectrum.solve(chosen)
-    head = AffineHead(weight, bias, problem.activation)
-    if problem.activation == "sigmoid":
-        head = AffineHead(2 * weight, 2 * bias - 1, problem.activation)  # one half becomes logit 0
-    held_out = spectrum.leave_one_out(chosen) * (2 if problem.activation == "sigmoid" else 1)
-    held_out -= 1 if problem.activation == "sigmoid" else 0
+    gain, shift = (2.0, -1.0) if problem.activation == "sigmoid" else (1.0, 0.0)  # one half: logit 0
+    head = AffineHead(gain * weight, gain * bias + shift, problem.activation)
+    held_out = gain * spectrum.leave_one_out(chosen) + shift
     factor = temperature(problem.activation, held_out, problem.targets, prior=_SHARPNESS_PRIOR)
     return Fitted(head.scaled(factor), {"penalty": chosen})
 

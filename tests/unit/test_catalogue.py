@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from app.engine.model import LoadedModel
+from app.services.catalogue import Catalogue, Load, Reference
+from models.errors import Conflict, CorruptArtefact, NotFound
+from tests.trunks import card, head_onnx, loaded, manifest
+
+MADE_FOR = manifest(card())
+HEAD = head_onnx(MADE_FOR)
+
+
+def loads(version: int) -> Load:
+    return lambda: LoadedModel.load(MADE_FOR, version, HEAD)
+
+
+@pytest.fixture
+def catalogue() -> Catalogue:
+    catalogue = Catalogue()
+    for version in (1, 2):
+        catalogue.put_version("acme", "colours", version, loads(version), created=7.0)
+    catalogue.set_alias("acme", "colours", "live", 1)
+    catalogue.set_alias("acme", "colours", "next", 2)
+    return catalogue
+
+
+@pytest.mark.parametrize(
+    ("ref", "version", "expected"),
+    [
+        ("colours", None, 1),
+        ("colours@live", None, 1),
+        ("colours@next", None, 2),
+        ("colours:2", None, 2),
+        ("colours", 2, 2),
+        ("colours:2", 2, 2),
+        ("colours@next", 2, 2),
+    ],
+)
+def test_references(catalogue: Catalogue, ref: str, version: int | None, expected: int) -> None:
+    assert catalogue.resolve("acme", ref, version).version == expected
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        *("", "shapes", "@live", ":1", "colours@", "colours@no", "colours@live@live", "colours@live:1"),
+        *("colours:", "colours:3", "colours:x", "colours:-1", "colours:1 ", "colours:²", "colours:1:1"),
+        "colours:" + "9" * 5000,
+    ],
+)
+def test_what_is_not_there(catalogue: Catalogue, ref: str) -> None:
+    with pytest.raises(NotFound):
+        catalogue.resolve("acme", ref)
+
+
+def test_a_reference_and_a_version_must_agree(catalogue: Catalogue) -> None:
+    for ref in ("colours:1", "colours@live"):
+        with pytest.raises(NotFound):
+            catalogue.resolve("acme", ref, 2)
+    assert Reference.parse("colours").bare
+    assert not Reference.parse("colours@live").bare
+
+
+def test_another_tenants_model_is_as_absent_as_none(catalogue: Catalogue) -> None:
+    messages = []
+    for tenant, name in (("other", "colours"), ("acme", "shapes")):
+        with pytest.raises(NotFound) as caught:
+            catalogue.resolve(tenant, name)
+        messages.append((caught.value.message, caught.value.code, caught.value.param))
+    assert messages[0] == messages[1]
+
+
+def test_a_model_without_live_is_reached_by_version_only() -> None:
+    catalogue = Catalogue()
+    catalogue.put_version("acme", "new", 1, loads(1))
+    assert catalogue.resolve("acme", "new:1").version == 1
+    with pytest.raises(NotFound):
+        catalogue.resolve("acme", "new")
+
+
+def test_a_version_loads_once_when_it_is_first_asked_for() -> None:
+    catalogue, calls, gate = Catalogue(), [], threading.Event()
+
+    def load() -> LoadedModel:
+        calls.append(1)
+        gate.wait(10)
+        return loaded(MADE_FOR)
+
+    catalogue.put_version("acme", "slow", 1, load)
+    assert calls == []
+    assert catalogue.find("acme", "slow:1").loaded is None
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(catalogue.resolve, "acme", "slow:1") for _ in range(4)]
+        gate.set()
+        models = [future.result(10) for future in asked]
+    assert calls == [1]
+    assert all(model is models[0] for model in models)
+    assert catalogue.find("acme", "slow:1").loaded is models[0]
+
+
+def test_a_failed_load_may_be_tried_again() -> None:
+    catalogue, calls = Catalogue(), []
+
+    def load() -> LoadedModel:
+        calls.append(1)
+        if len(calls) == 1:
+            raise CorruptArtefact("the disk was away")
+        return loaded(MADE_FOR)
+
+    catalogue.put_version("acme", "m", 1, load)
+    with pytest.raises(CorruptArtefact):
+        catalogue.resolve("acme", "m:1")
+    assert catalogue.resolve("acme", "m:1").version == 1
+
+
+def test_a_version_that_is_there_stays(catalogue: Catalogue) -> None:
+    before = catalogue.resolve("acme", "colours:1")
+    catalogue.put_version("acme", "colours", 1, loads(9))
+    assert catalogue.resolve("acme", "colours:1") is before
+
+
+def test_removal(catalogue: Catalogue) -> None:
+    with pytest.raises(Conflict, match="move it first"):
+        catalogue.remove_version("acme", "colours", 2)
+    catalogue.drop_alias("acme", "colours", "next")
+    catalogue.remove_version("acme", "colours", 2)
+    for ref in ("colours@next", "colours:2"):
+        with pytest.raises(NotFound):
+            catalogue.resolve("acme", ref)
+    with pytest.raises(NotFound):
+        catalogue.drop_alias("acme", "colours", "next")
+    with pytest.raises(NotFound):
+        catalogue.set_alias("acme", "colours", "next", 2)
+    with pytest.raises(NotFound):
+        catalogue.remove_version("acme", "colours", 2)
+    kept = catalogue.resolve("acme", "colours")
+    catalogue.remove_model("acme", "colours")
+    assert kept.version == 1
+    with pytest.raises(NotFound):
+        catalogue.resolve("acme", "colours")
+    with pytest.raises(NotFound):
+        catalogue.remove_model("acme", "colours")
+
+
+def test_a_snapshot_stands_still(catalogue: Catalogue) -> None:
+    before = catalogue.snapshot("acme")
+    catalogue.put_version("acme", "colours", 3, loads(3))
+    catalogue.set_alias("acme", "colours", "live", 3)
+    catalogue.put_version("acme", "shapes", 1, loads(1))
+    assert set(before) == {"colours"}
+    assert before["colours"].created == 7.0
+    assert (set(before["colours"].versions), before["colours"].aliases) == ({1, 2}, {"live": 1, "next": 2})
+    assert catalogue.snapshot("nobody") == {}
+
+
+def test_readers_see_whole_changes_while_an_alias_moves(catalogue: Catalogue) -> None:
+    """Every version but the live one is removed in turn: `live` must always lead to one that is there."""
+    stop, seen = threading.Event(), set()
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.add(catalogue.resolve("acme", "colours").version)
+
+    with ThreadPoolExecutor(3) as pool:
+        readers = [pool.submit(read) for _ in range(3)]
+        for version in range(3, 150):
+            catalogue.put_version("acme", "colours", version, loads(version))
+            catalogue.set_alias("acme", "colours", "live", version)
+            if version > 3:
+                catalogue.remove_version("acme", "colours", version - 1)
+        stop.set()
+        for reader in readers:
+            reader.result(10)
+    assert seen
+    assert seen <= set(range(1, 150))
+    assert catalogue.resolve("acme", "colours").version == 149
+
+
+def test_thousands_of_models_cost_little_until_used() -> None:
+    catalogue = Catalogue()
+    for i in range(5_000):
+        catalogue.put_version("acme", f"model-{i}", 1, loads(1))
+        catalogue.set_alias("acme", f"model-{i}", "live", 1)
+    entries = catalogue.snapshot("acme")
+    assert len(entries) == 5_000
+    assert all(entry.versions[1].loaded is None for entry in entries.values())

@@ -1,0 +1,123 @@
+"""The entry point that runners start."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training_support import Bench, blobs, names_of
+from training import child, fit
+
+FORKSERVER = multiprocessing.get_context("forkserver")  # as the service starts jobs
+FORK = multiprocessing.get_context("fork")
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.closed = False
+
+    def send(self, message: dict[str, Any]) -> None:
+        self.messages.append(message)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def spec_path(tmp_path: Path) -> str:
+    problem = blobs("classification")
+    spec = Bench(tmp_path).spec("classification", names_of(problem), problem.X)
+    (tmp_path / "fitspec.json").write_bytes(spec.canonical())
+    return str(tmp_path / "fitspec.json")
+
+
+def test_events_come_first_and_done_last(spec_path: str) -> None:
+    sink = Sink()
+    child.run(spec_path, sink)
+    assert sink.closed
+    assert len(sink.messages[-1]["done"]["digest"]) == 64
+    assert all("event" in message for message in sink.messages[:-1])
+
+
+def test_unexpected_error_is_logged_and_not_told(
+    spec_path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def explode(*arguments: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(fit, "run", explode)
+    sink = Sink()
+    with caplog.at_level(logging.ERROR):
+        child.run(spec_path, sink)
+    failed = sink.messages[-1]["failed"]
+    assert failed["code"] == "internal"
+    assert "secret" not in failed["message"]
+    assert "secret detail" in caplog.text
+
+
+def test_memory_error_has_its_own_code(spec_path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhaust(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(fit, "run", exhaust)
+    sink = Sink()
+    child.run(spec_path, sink)
+    assert sink.messages[-1]["failed"]["code"] == "out_of_memory"
+
+
+def test_describe_lists_every_method_with_auto_first() -> None:
+    sink = Sink()
+    child.describe(sink)
+    methods = sink.messages[0]["methods"]
+    assert methods[0]["name"] == "auto"
+    assert all(
+        {"name", "title", "tasks", "modalities", "setting", "source", "hyperparameters"} <= set(method)
+        for method in methods
+    )
+
+
+def test_runs_in_a_process_of_its_own(spec_path: str) -> None:
+    reader, writer = FORKSERVER.Pipe(duplex=False)
+    process = FORKSERVER.Process(target=child.main, args=(spec_path, writer))
+    process.start()
+    writer.close()
+    messages = []
+    while not messages or "event" in messages[-1]:
+        assert reader.poll(60)
+        messages.append(reader.recv())
+    process.join(30)
+    assert "done" in messages[-1]
+    assert process.exitcode == 0
+
+
+def _linger(connection: Any) -> None:
+    child.die_with_parent()
+    connection.send(os.getpid())
+    time.sleep(60)
+
+
+def _parent(connection: Any) -> None:
+    process = FORK.Process(target=_linger, args=(connection,))
+    process.start()
+    process.join()
+
+
+def test_child_dies_with_its_parent() -> None:
+    reader, writer = FORK.Pipe(duplex=False)
+    parent = FORK.Process(target=_parent, args=(writer,))
+    parent.start()
+    writer.close()
+    assert reader.poll(60)
+    reader.recv()
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.join()
+    with pytest.raises(EOFError):  # the pipe's last writer is gone only when the grandchild is
+        reader.poll(10) and reader.recv()

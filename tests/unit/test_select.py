@@ -1,0 +1,98 @@
+"""The auto policy: one champion, replaced only on clear evidence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.base import TaskName
+from models.fitspec import BackboneChoice
+from tests.training_support import blobs
+from training.folds import make_folds
+from training.methods.base import Problem
+from training.select import AUTO, Choice, Source, choose
+
+
+def backbone(name: str, *, baseline: bool = False) -> BackboneChoice:
+    return BackboneChoice(id=name, digest=name, folder="nowhere", taps=("top",), baseline=baseline)
+
+
+def pick(*sources: Source, method: str = AUTO, **hyperparameters: object) -> Choice:
+    return choose(sources, method, hyperparameters, make_folds(sources[0].problem))
+
+
+def source(problem: Problem, name: str = "real", tap: str = "top", *, baseline: bool = False) -> Source:
+    return Source.of(backbone(name, baseline=baseline), tap, problem)
+
+
+def rings(n: int = 120) -> Problem:
+    """Two classes at two radii: no linear head can tell them apart."""
+    rng = np.random.default_rng(0)
+    angle, y = rng.random(n) * 2 * np.pi, np.arange(n) % 2
+    radius = np.where(y == 0, 1.0, 3.0)
+    X = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).astype(np.float32)
+    return Problem(X, y, "classification", ("inner", "outer"))
+
+
+@pytest.mark.parametrize(
+    ("task", "method"), [("classification", "logistic"), ("multilabel", "logistic"), ("regression", "ridge")]
+)
+def test_reference_method_stays_where_all_do_well(task: TaskName, method: str) -> None:
+    choice = pick(source(blobs(task)))
+    assert choice.winner.method == method
+    assert choice.winner.setting in ({"C": 10.0}, {"penalty": "auto"})
+    assert {t.method for t in choice.trials} > {method}
+
+
+def test_clearly_better_method_wins() -> None:
+    assert pick(source(rings())).winner.method == "knn"
+
+
+def test_noise_does_not_unseat_the_default() -> None:
+    rng = np.random.default_rng(0)
+    kept = 0
+    for seed in range(10):
+        X, y = rng.normal(size=(30, 10)).astype(np.float32), rng.permutation(np.arange(30) % 3)
+        problem = Problem(X, y, "classification", ("a", "b", "c"), seed)
+        kept += pick(source(problem)).winner.setting == {"C": 10.0}
+    assert kept >= 9
+
+
+def test_better_tap_wins() -> None:
+    good = blobs("classification")
+    noise = Problem(np.random.default_rng(0).normal(size=good.X.shape), good.y, good.task, good.labels)
+    winner = pick(source(noise, tap="top"), source(good, tap="low")).winner
+    assert winner.source.tap == "low"
+
+
+def test_declared_baseline_does_not_win_a_tie() -> None:
+    problem = blobs("classification")
+    winner = pick(source(problem, "pixels", baseline=True), source(problem, "real")).winner
+    assert winner.source.backbone.id == "real"
+
+
+def test_declared_baseline_wins_when_clearly_better() -> None:
+    good = blobs("classification", per_class=20)
+    noise = Problem(np.random.default_rng(0).normal(size=good.X.shape), good.y, good.task, good.labels)
+    winner = pick(source(noise, "real"), source(good, "pixels", baseline=True)).winner
+    assert winner.source.backbone.id == "pixels"
+
+
+def test_named_method_is_the_only_one_tried() -> None:
+    choice = pick(source(blobs("classification")), method="knn", neighbours=3, metric="cosine")
+    assert [t.setting for t in choice.trials] == [{"neighbours": 3, "metric": "cosine"}]
+
+
+def test_one_shot_keeps_the_first_backbone_and_the_default() -> None:
+    problem = blobs("classification", per_class=1)
+    winner = pick(source(problem, "first"), source(problem, "second")).winner
+    assert (winner.source.backbone.id, winner.method) == ("first", "logistic")
+    assert winner.evidence.loss is None
+
+
+def test_progress_ends_at_one() -> None:
+    said: list[float] = []
+    problem = blobs("classification")
+    choose([source(problem)], AUTO, {}, make_folds(problem), lambda share, message: said.append(share))
+    assert said == sorted(said)
+    assert said[-1] == 1

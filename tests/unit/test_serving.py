@@ -1,0 +1,90 @@
+"""Rows as /v1/predictions gives them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from app.engine.engine import Engine
+from app.engine.model import Prediction
+from app.services.catalogue import Catalogue
+from app.services.serving import Serving, rows
+from models.errors import InvalidInput, NotFound
+from tests.trunks import DIMS, FakeShelf, FakeTrunk, card, loaded, manifest
+
+SCORES = np.array([[0.2, 0.7, 0.1], [0.5, 0.25, 0.25]], np.float32)
+TEXT = card()
+
+
+def row(index: int, label: object, scores: list[tuple[int, float]]) -> dict[str, object]:
+    listed = [{"label": f"label-{i}", "score": score} for i, score in scores]
+    return {"index": index, "label": label, "score": scores[0][1], "scores": listed}
+
+
+def test_classification_rows_are_ranked() -> None:
+    assert rows(manifest(TEXT), Prediction(SCORES), top_k=2) == [
+        row(0, "label-1", [(1, 0.7), (0, 0.2)]),
+        row(1, "label-0", [(0, 0.5), (1, 0.25)]),
+    ]
+
+
+def test_multilabel_rows_name_every_likely_label() -> None:
+    scores = np.array([[0.9, 0.1, 0.5], [0.1, 0.2, 0.3]], np.float32)
+    assert rows(manifest(TEXT, task="multilabel"), Prediction(scores), top_k=5) == [
+        row(0, ["label-0", "label-2"], [(0, 0.9), (2, 0.5), (1, 0.1)]),
+        row(1, [], [(2, 0.3), (1, 0.2), (0, 0.1)]),
+    ]
+
+
+def test_regression_rows_have_a_value_and_its_interval() -> None:
+    one = Prediction(np.array([[1.5], [-2.0]], np.float32))
+    assert rows(manifest(TEXT, 1, task="regression", interval=0.5), one, top_k=5) == [
+        {"index": 0, "value": 1.5, "interval": [1.0, 2.0]},
+        {"index": 1, "value": -2.0, "interval": [-2.5, -1.5]},
+    ]
+    two = Prediction(np.array([[1.5, 3.0]], np.float32))
+    assert rows(manifest(TEXT, 2, task="regression"), two, top_k=5) == [{"index": 0, "value": [1.5, 3.0]}]
+    assert rows(manifest(TEXT, 2, task="regression", interval=1.0), two, top_k=5) == [
+        {"index": 0, "value": [1.5, 3.0], "interval": [[0.5, 2.5], [2.0, 4.0]]}
+    ]
+
+
+@pytest.fixture
+def serving() -> Iterator[Serving]:
+    shelf, catalogue = FakeShelf(FakeTrunk(TEXT)), Catalogue()
+    catalogue.put_version("acme", "colours", 4, lambda: loaded(manifest(TEXT), version=4))
+    catalogue.set_alias("acme", "colours", "live", 4)
+    engine = Engine(shelf, lanes=1, open_trunk=shelf.open)
+    yield Serving(engine, catalogue)
+    engine.close()
+
+
+def test_a_prediction_says_what_answered(serving: Serving) -> None:
+    answer = asyncio.run(serving.predict("acme", "colours", ["red", "a blue one"], return_embedding=True))
+    assert (answer.model, answer.version, answer.digest) == ("colours", 4, manifest(TEXT).digest)
+    assert [len(one["embedding"]) for one in answer.rows] == [DIMS["top"]] * 2
+    alone = asyncio.run(serving.predict("acme", "colours:4", ["a blue one"])).rows[0]
+    assert alone["label"] == answer.rows[1]["label"]
+    assert "embedding" not in alone
+
+
+@pytest.mark.parametrize("count", [2, 100])  # checked in the event loop, and in a thread
+def test_a_bad_input_is_named(serving: Serving, count: int) -> None:
+    with pytest.raises(InvalidInput, match=f"input {count - 1}"):
+        asyncio.run(serving.predict("acme", "colours", ["fine"] * (count - 1) + [3]))
+
+
+def test_an_unknown_model_is_not_found(serving: Serving) -> None:
+    with pytest.raises(NotFound):
+        asyncio.run(serving.predict("acme", "shapes", ["red"]))
+    with pytest.raises(NotFound):
+        asyncio.run(serving.predict("other", "colours", ["red"]))
+
+
+def test_health_follows_the_engine(serving: Serving) -> None:
+    assert serving.health() == {"ready": True, "device": "cpu", "waiting": 0}
+    serving.engine.close()
+    assert serving.health()["ready"] is False

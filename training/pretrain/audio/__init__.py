@@ -1,0 +1,1 @@
+"""How `audio/durian-small` is made: synthesised speech and sounds, a small network, its export."""

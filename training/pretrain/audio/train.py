@@ -1,0 +1,108 @@
+"""The training loop: which word (or sound) is it, whoever speaks and wherever?
+
+A cosine softmax with an additive margin (Wang et al. 2018, AM-Softmax) over all classes: clips of one word
+must come closer to their class than to any other by the margin, across voices, rooms and microphones.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.pretrain.audio.clips import Clips
+from training.pretrain.audio.disturb import Disturb
+from training.pretrain.audio.network import DIM, Network, planes
+
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how: `steps`, or `minutes` where that is given (then the machine decides the steps)."""
+
+    steps: int = 6000
+    minutes: float | None = None
+    batch: int = 96
+    rate: float = 3e-3
+    scale: float = 24.0
+    margin: float = 0.15
+    warmup: float = 0.04
+    decay: float = 0.02
+    checkpoint_every: int = 250
+
+
+class CosineSoftmax(nn.Module):
+    """Loss of embeddings [N, D] and labels [N] by their angles to one direction a class."""
+
+    def __init__(self, classes: int, scale: float, margin: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(classes, DIM))
+        self.scale = scale
+        self.margin = margin
+
+    def forward(self, embedding: Tensor, labels: Tensor) -> Tensor:
+        cosine = F.normalize(embedding) @ F.normalize(self.weight).T
+        cosine = cosine - self.margin * F.one_hot(labels, len(self.weight))
+        return F.cross_entropy(self.scale * cosine, labels)
+
+
+def train(clips: Clips, plan: Plan, seed: int, *, checkpoint: Path | None = None, say: Say = print) -> Network:
+    """The trained network, on the CPU, in evaluation mode; a GPU does the work where there is one."""
+    torch.manual_seed(seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = Network().to(device)
+    loss = CosineSoftmax(clips.classes, plan.scale, plan.margin).to(device)
+    disturb = Disturb(clips, seed, device)
+    labels = torch.from_numpy(clips.labels).to(device)
+    optimiser = torch.optim.AdamW([*network.parameters(), *loss.parameters()], plan.rate, weight_decay=plan.decay)
+    for step, progress in _progress(plan):
+        for group in optimiser.param_groups:
+            group["lr"] = plan.rate * _schedule(progress, plan.warmup)
+        ids = torch.randint(len(clips), (plan.batch,), generator=disturb.random, device=device)
+        value = _step(network, loss, optimiser, disturb, ids, labels[ids])
+        if step % plan.checkpoint_every == 0:
+            say(f"step {step}, {progress:.0%}: loss {value:.3f}")
+            if checkpoint is not None:
+                torch.save(network.state_dict(), checkpoint)
+    return network.cpu().eval()
+
+
+def _progress(plan: Plan) -> object:
+    start, step, done = time.monotonic(), 0, 0.0
+    while done < 1:
+        yield step, done
+        step += 1
+        done = step / plan.steps if plan.minutes is None else (time.monotonic() - start) / (60 * plan.minutes)
+
+
+def _schedule(progress: float, warmup: float) -> float:
+    """Share of the learning rate: a linear rise, then half a cosine down to zero."""
+    if progress < warmup:
+        return progress / warmup
+    return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))
+
+
+def _step(
+    network: Network,
+    loss: CosineSoftmax,
+    optimiser: torch.optim.Optimizer,
+    disturb: Disturb,
+    ids: Tensor,
+    labels: Tensor,
+) -> float:
+    with torch.no_grad():
+        inputs, sounding = planes(disturb.warp(network.logmel(disturb(ids))))
+        inputs = disturb.mask(inputs)
+    value = loss(network.taps(inputs, sounding)["embedding"], labels)
+    optimiser.zero_grad()
+    value.backward()
+    nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+    optimiser.step()
+    return float(value)

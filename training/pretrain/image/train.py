@@ -1,0 +1,139 @@
+"""The training loop: glyphs and scenes in one batch, one contrastive loss each."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.pretrain.image.glyphs import draw, random_glyphs
+from training.pretrain.image.network import Encoder, Projector, contrast
+from training.pretrain.image.scenes import random_pair
+from training.pretrain.image.views import Dice, glyph_views, scene_views
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The numbers of a run: it ends after `minutes` where they are given, else after `steps`.
+
+    `pool` scenes are kept and reused, `fresh` of them replaced a step.
+    """
+
+    seed: int = 0
+    steps: int = 2000
+    minutes: float | None = None
+    glyph_pairs: int = 80
+    scene_pairs: int = 48
+    pool: int = 1024
+    fresh: int = 8
+    rate: float = 3e-3
+    decay: float = 0.02
+    warmup: int = 50
+    glyph_temperature: float = 0.1
+    scene_temperature: float = 0.2
+
+
+class Data:
+    """An endless supply of batches, made on the processor from one seed."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.rng = np.random.default_rng(recipe.seed)
+        self.pool = np.stack([random_pair(self.rng) for _ in range(recipe.pool)])
+        self.oldest = 0
+
+    def glyphs(self) -> NDArray[np.uint8]:
+        """[2, P, 64, 64]: two drawings of each of P new classes."""
+        classes = random_glyphs(self.recipe.glyph_pairs, self.rng)
+        return np.stack([[draw(glyph, self.rng) for glyph in classes] for _ in range(2)])
+
+    def scenes(self) -> NDArray[np.uint8]:
+        """[2, P, 3, S, S] from the pool, of which the oldest are replaced first."""
+        recipe = self.recipe
+        for _ in range(recipe.fresh):
+            self.pool[self.oldest] = random_pair(self.rng)
+            self.oldest = (self.oldest + 1) % recipe.pool
+        chosen = self.rng.choice(recipe.pool, recipe.scene_pairs, replace=False)
+        return self.pool[chosen].transpose(1, 0, 4, 2, 3)
+
+
+class Trainer:
+    """Holds what a step changes."""
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.device = recipe, device
+        self.data = Data(recipe)
+        self.dice = Dice(torch.Generator().manual_seed(recipe.seed), device)
+        self.encoder = Encoder().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.projector = Projector().to(device)
+        parameters = [*self.encoder.parameters(), *self.projector.parameters()]
+        self.optimiser = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=recipe.decay)
+        self.steps = 0
+        self.started = time.monotonic()
+
+    @property
+    def progress(self) -> float:
+        """How much of the run is over, 0 to 1."""
+        if self.recipe.minutes is None:
+            return self.steps / self.recipe.steps
+        return min(1.0, (time.monotonic() - self.started) / (60 * self.recipe.minutes))
+
+    def step(self) -> dict[str, float]:
+        """One update. Returns the two losses."""
+        views = torch.cat([self._glyphs(), self._scenes()]).contiguous(memory_format=torch.channels_last)
+        pooled, code = self.encoder(views)
+        cut = 2 * self.recipe.glyph_pairs
+        glyphs = contrast(*code[:cut].chunk(2), self.recipe.glyph_temperature)
+        scenes = contrast(*self.projector(pooled[cut:]).chunk(2), self.recipe.scene_temperature)
+        self.optimiser.param_groups[0]["lr"] = self._rate()
+        self.optimiser.zero_grad()
+        (glyphs + scenes).backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        self.steps += 1
+        return {"glyphs": float(glyphs.detach()), "scenes": float(scenes.detach())}
+
+    def _glyphs(self) -> Tensor:
+        return glyph_views(self._tensor(self.data.glyphs()), self.dice)
+
+    def _scenes(self) -> Tensor:
+        return scene_views(self._tensor(self.data.scenes()), self.dice)
+
+    def _tensor(self, pixels: NDArray[np.uint8]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device).float() / 255
+
+    def _rate(self) -> float:
+        """Linear warm-up, then half a cosine down to nothing."""
+        warm = min(1.0, (self.steps + 1) / self.recipe.warmup)
+        return float(self.recipe.rate * warm * 0.5 * (1 + np.cos(np.pi * self.progress)))
+
+
+def train(recipe: Recipe, folder: Path, every: int = 100) -> Encoder:
+    """Run the recipe, on a GPU where there is one; a checkpoint in `folder` each `every` steps."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    trainer = Trainer(recipe, device)
+    while trainer.progress < 1:
+        losses = trainer.step()
+        if trainer.steps % every == 0:
+            log.info("step %d, %.0f %%, %s", trainer.steps, 100 * trainer.progress, losses)
+            _save(trainer.encoder.state_dict(), folder)
+    _save(trainer.encoder.state_dict(), folder)
+    return trainer.encoder.eval().cpu()
+
+
+def _save(state: dict[str, Any], folder: Path) -> None:
+    """Replaces the checkpoint whole, so that a cut-off leaves the last one."""
+    unfinished = folder / f"{CHECKPOINT}.part"
+    torch.save(state, unfinished)
+    unfinished.replace(folder / CHECKPOINT)
