@@ -34,6 +34,10 @@ from models.fitspec import BackboneChoice, FitSpec
 _IDLE_SECONDS = 0.5
 _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 0.25
+_FEATURES_SHARE = 0.3
+_TRAINED_SHARE = 0.95
+"""Progress of the whole job when its features are there, and when its training has ended."""
+
 log = logging.getLogger(__name__)
 
 
@@ -164,7 +168,7 @@ class Worker:
             self._features(claim, spec)
             self._train(claim, self.runner.start(spec, self.specs.write(spec)))
             claim.check(now_at_once=True)
-            claim.say([Event(message="Trained; checking the artefact.", data={"phase": "publish"})])
+            claim.say([Event(message="Trained; checking the artefact.", data={"phase": "publish", "progress": _TRAINED_SHARE})])
             self.publisher.publish(claim.job, output)
         finally:
             shutil.rmtree(output.parent, ignore_errors=True)
@@ -182,7 +186,7 @@ class Worker:
             [
                 Event(
                     message=f"Features are ready ({computed} computed, the rest from the cache).",
-                    data={"phase": "features", "progress": 0.3, "computed": computed},
+                    data={"phase": "features", "progress": _FEATURES_SHARE, "computed": computed},
                 )
             ]
         )
@@ -195,7 +199,7 @@ class Worker:
             self._check(claim)
             if done and time.monotonic() - said > 0.5:
                 said = time.monotonic()
-                data = {"phase": "features", "progress": 0.3 * done / total}
+                data = {"phase": "features", "progress": _FEATURES_SHARE * done / total}
                 message = f"Computing features with {choice.id}: {done} of {total}."
                 claim.say([Event(type="metrics", message=message, data=data)])
 
@@ -213,7 +217,7 @@ class Worker:
         try:
             while True:
                 messages = run.messages(_POLL_SECONDS)
-                claim.say([Event.model_validate(m["event"]) for m in messages if "event" in m])
+                claim.say([_rescaled(Event.model_validate(m["event"])) for m in messages if "event" in m])
                 if any("done" in m for m in messages):
                     return
                 _raise_failure(messages)
@@ -222,6 +226,15 @@ class Worker:
                 self._check(claim)
         finally:
             run.kill()
+
+
+def _rescaled(event: Event) -> Event:
+    """Training's own progress, 0 to 1, as its part of the job's."""
+    progress = event.data.get("progress")
+    if not isinstance(progress, int | float):
+        return event
+    share = _FEATURES_SHARE + (_TRAINED_SHARE - _FEATURES_SHARE) * progress
+    return event.model_copy(update={"data": {**event.data, "progress": round(share, 4)}})
 
 
 def _raise_failure(messages: Sequence[dict[str, Any]]) -> None:

@@ -57,7 +57,10 @@ class ImagePreprocess(Record):
 
 
 class AudioPreprocess(Record):
-    """Encoded audio -> mono waveform in [-1, 1] times `scale`, resampled, cut or zero-padded to `seconds`."""
+    """Encoded audio -> mono waveform in [-1, 1] times `scale`, resampled, cut or padded to `seconds`.
+
+    Cutting keeps the centre; padding puts silence on both sides.
+    """
 
     kind: Literal["audio"] = "audio"
     sample_rate: int = 16_000

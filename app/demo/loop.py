@@ -51,7 +51,7 @@ def run(out: Output) -> None:
     started = time.monotonic()
     with temporary_service() as client:
         seconds = time.monotonic() - started
-        console.print(f"Its service is up after {seconds:.1f} s, with empty hands. All below goes over HTTP.")
+        console.print(f"Its service is up after {seconds:.1f} s, knowing nothing yet. All below is HTTP.")
         outcomes = [_loop(client, example_set, console) for example_set in sets]
     console.print()
     out.listing([asdict(outcome) for outcome in outcomes], outcomes, _COLUMNS)
@@ -109,7 +109,7 @@ def _tell(console: Console, name: str, found: Outcome) -> None:
 def _fine_tune(client: Client, example_set: ExampleSet, console: Console) -> Job:
     file = client.files.create(example_set.upload, filename=example_set.filename)
     job = client.jobs.create("auto", file.id, suffix=f"demo-{example_set.modality}", seed=0)
-    with JobProgress(console, f"  {job.id[:14]}") as progress:
+    with JobProgress(console, "  fine-tuning") as progress:
         job = client.jobs.wait(job.id, progress)
     if job.status != "succeeded":
         raise DemoFailed(f"The job on {example_set.filename} {outcome(job)}")

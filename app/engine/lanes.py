@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from app.engine.heads import AffineHead, GraphHead, Outputs, apply_affine
-from app.engine.queue import Queue
+from app.engine.queue import Queue, Step
 from app.engine.stats import Phases, Stats
 from app.engine.work import NO_OUTPUTS, Item, Work, deliver
 from models.errors import DeadlineExceeded, DurianError, InvalidInput, Unavailable
@@ -41,29 +41,31 @@ class Lanes:
 
     def _serve(self) -> None:
         while (step := self._queue.take()) is not None:
-            items = drop_dead(step.items)
-            if step.prepare:
-                self._queue.put_back(prepare(items))
-            elif items:
-                self._run(items)
-            del step, items  # an idle lane keeps no request alive
+            try:
+                self._do(step)
+            except Exception:
+                log.exception("a batch of %d failed", len(step.items))
+                message = "The backbone failed on this batch; try again."
+                fail(step.items, Unavailable(message, code="inference_failed"))
+            del step  # an idle lane keeps no request alive
+
+    def _do(self, step: Step) -> None:
+        items = drop_dead(step.items)
+        if step.prepare:
+            self._queue.put_back(prepare(items))
+        elif items:
+            self._run(items)
 
     def _run(self, items: list[Item]) -> None:
         started = _clock()
         for item in items:
             item.work.started_ns = item.work.started_ns or started
-        try:
-            features = run_trunk(items)
-            outputs, broken = run_heads(items, features)
-        except Exception:
-            log.exception("a batch of %d failed", len(items))
-            fail(items, Unavailable("The backbone failed on this batch; try again.", code="inference_failed"))
-            return
+        features = run_trunk(items)
+        outputs = run_heads(items, features)
+        broken = [item for item, row in zip(items, outputs, strict=True) if row is None]
         if broken:
-            fail(
-                [item for item, row in zip(items, outputs, strict=True) if row is None],
-                Unavailable("The model's head failed on this batch; try again.", code="inference_failed"),
-            )
+            message = "The model's head failed on this batch; try again."
+            fail(broken, Unavailable(message, code="inference_failed"))
         self._finish(items, features, outputs, started)
 
     def _finish(
@@ -115,8 +117,8 @@ def run_trunk(items: list[Item]) -> list[Features]:
     return [by_tap[item.work.tap][row] for row, item in enumerate(items)]
 
 
-def run_heads(items: list[Item], features: Sequence[Features]) -> tuple[list[Outputs | None], bool]:
-    """Each item's outputs [C], None where its head broke, and whether any broke.
+def run_heads(items: list[Item], features: Sequence[Features]) -> list[Outputs | None]:
+    """Each item's outputs [C]; None where its head broke, NO_OUTPUTS where it asked for none.
 
     Affine heads over one tap and with one activation run together, any other head by itself.
     """
@@ -127,16 +129,15 @@ def run_heads(items: list[Item], features: Sequence[Features]) -> tuple[list[Out
             head = item.work.ask.model.head
             key = (item.work.tap, head.activation) if isinstance(head, AffineHead) else head
             groups.setdefault(key, []).append(row)
-    broken = False
     for rows in groups.values():
+        results: Sequence[Outputs | None] = [None] * len(rows)
         try:
-            results: Sequence[Outputs | None] = _run_group(items, rows, features)
+            results = _run_group(items, rows, features)
         except Exception:
             log.exception("a head failed on a batch of %d", len(rows))
-            results, broken = [None] * len(rows), True
         for row, result in zip(rows, results, strict=True):
             outputs[row] = result
-    return outputs, broken
+    return outputs
 
 
 def _run_group(items: list[Item], rows: list[int], features: Sequence[Features]) -> Sequence[Outputs]:

@@ -114,7 +114,8 @@ def _finite(block: NDArray[np.float32], where: str) -> int:
 class AudioPreprocessor:
     """Waveform float32 `[sample_rate * seconds]`, mono, in [-1, 1] times `scale`.
 
-    A longer clip is cut to its centre, a shorter one is padded with silence at its end.
+    A longer clip is cut to its centre, a shorter one stands in the middle of silence: networks that look
+    at the end of their window hear it too (spoken digits with 5 shots: 98 % centred, 80 % at the start).
     """
 
     def __init__(self, how: AudioPreprocess, input_name: str) -> None:
@@ -128,7 +129,8 @@ class AudioPreprocessor:
             wave = _resample(wave, clip.samplerate, self._how.sample_rate)
         fitted = np.zeros(self._points, np.float32)
         wave = wave[: self._points]
-        fitted[: len(wave)] = np.clip(wave, -1, 1)
+        start = (self._points - len(wave)) // 2
+        fitted[start : start + len(wave)] = np.clip(wave, -1, 1)
         return fitted * np.float32(self._how.scale)
 
     def size(self, prepared: Prepared) -> int:

@@ -49,6 +49,8 @@ def test_events_are_ordered_and_paged(client: TestClient, job: Job) -> None:
     assert len(events) >= 5
     assert events[-1]["data"]["progress"] == 1.0
     assert [e["created_at"] for e in events] == sorted(e["created_at"] for e in events)
+    progress = [e["data"]["progress"] for e in events if "progress" in e["data"]]
+    assert progress == sorted(progress)
     page = client.get(path, params={"limit": 2}).json()
     rest = client.get(path, params={"after": page["last_id"]}).json()["data"]
     assert page["data"] + rest == events

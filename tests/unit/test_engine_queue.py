@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from app.engine.engine import Engine
+from app.engine.heads import GraphHead
 from app.engine.model import LoadedModel
 from models.errors import DeadlineExceeded, InvalidInput, RateLimited, TooLarge, Unavailable
 from tests.trunks import FakeShelf, FakeTrunk, card, loaded, manifest
@@ -251,6 +252,25 @@ def test_a_failing_head_fails_its_own_requests_only(
     assert not isinstance(good, Exception)
     assert isinstance(failed, Unavailable)
     assert "a head failed" in caplog.text
+
+
+def test_a_lane_outlives_what_it_did_not_foresee(
+    make: Make, trunk: FakeTrunk, model: LoadedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Fickle:
+        """A head that gives fewer classes the second time."""
+
+        classes = 4
+
+        def run(self, _: None, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+            self.classes -= 1
+            return [np.zeros((len(feeds["features"]), self.classes), np.float32)]
+
+    engine = make()
+    with pytest.raises(Unavailable):
+        engine.predict_sync(LoadedModel(model.manifest, 1, GraphHead(Fickle())), [b"a"] * 8)
+    assert "a batch of 4 failed" in caplog.text
+    assert engine.predict_sync(model, [b"a", b"bb"]).outputs.shape == (2, 3)
 
 
 def test_concurrent_first_requests_share_one_load(

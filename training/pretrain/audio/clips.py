@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,24 +17,26 @@ from training.pretrain.audio.words import Word, vocabulary
 
 LONGEST = round(1.25 * RATE)  # of the stored clip; training may speak faster
 SHORTEST = round(0.08 * RATE)
+COMMON = 12  # words that must share a unit of speech for it to be taught
 
 
 @dataclass(frozen=True)
 class Clips:
     """`samples` int16: clip i is `samples[starts[i] : starts[i] + lengths[i]]`, of class `labels[i]`.
 
-    `voiced` [n] tells speech from other sounds.
+    `units` bool [classes, u]: which sounds of speech a class has, and which come first and last; all
+    false for what is not speech.
     """
 
     samples: NDArray[np.int16]
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
     labels: NDArray[np.int64]
-    voiced: NDArray[np.bool_]
+    units: NDArray[np.bool_]
 
     @property
     def classes(self) -> int:
-        return int(self.labels.max()) + 1
+        return len(self.units)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -41,18 +44,21 @@ class Clips:
 
 @dataclass(frozen=True)
 class Corpus:
-    """How much to synthesise: pseudo-words, foreign words a language, clips a class, voices, sounds."""
+    """How much to synthesise: pseudo-words, foreign words a language, clips a class, voices, sounds.
+
+    `words`: take only the first so many of all words.
+    """
 
     pseudo: int = 700
     foreign: int = 25
     clips: int = 24
     voices: int = 200
     sounds: int = sounds.CLASSES
-    english: int | None = None
+    words: int | None = None
 
     @property
     def name(self) -> str:
-        return f"{self.english or 'all'}-{self.pseudo}-{self.foreign}-{self.clips}-{self.voices}-{self.sounds}"
+        return "-".join(str(value) for value in vars(self).values())
 
 
 def load(corpus: Corpus, seed: int, cache: Path) -> Clips:
@@ -70,31 +76,43 @@ def load(corpus: Corpus, seed: int, cache: Path) -> Clips:
 
 def build(corpus: Corpus, seed: int) -> Clips:
     """Synthesise everything. Equal arguments (and one version of espeak-ng) give equal clips."""
-    words = vocabulary(corpus.pseudo, corpus.foreign, seed)
-    words = words[: corpus.english] if corpus.english is not None else words
-    made = [(wave, label, True) for wave, label in _speech(words, corpus, seed)] if words else []
-    for kind in range(corpus.sounds):
-        made += [(sounds.sound(kind, i, seed), len(words) + kind, False) for i in range(corpus.clips)]
-    return gather(made)
+    words = vocabulary(corpus.pseudo, corpus.foreign, seed)[: corpus.words]
+    spoken, transcripts = _speech(words, corpus, seed) if words else ([], [])
+    heard = [
+        (sounds.sound(kind, number, seed), len(words) + kind)
+        for kind in range(corpus.sounds)
+        for number in range(corpus.clips)
+    ]
+    return gather(spoken + heard, units([*transcripts, *[""] * corpus.sounds]))
 
 
-def gather(made: Iterable[tuple[Wave, int, bool]]) -> Clips:
-    """Put (wave, label, voiced) end to end; what is too short to be anything is left out."""
-    kept = [(wave[:LONGEST], label, voiced) for wave, label, voiced in made if len(wave) >= SHORTEST]
-    lengths = np.array([len(wave) for wave, _, _ in kept], np.int64)
-    samples = np.concatenate([np.round(wave * 32767).astype(np.int16) for wave, _, _ in kept])
-    labels = np.array([label for _, label, _ in kept], np.int64)
-    voiced = np.array([voiced for _, _, voiced in kept])
-    return Clips(samples, np.cumsum(lengths) - lengths, lengths, labels, voiced)
+def gather(made: Sequence[tuple[Wave, int]], marks: NDArray[np.bool_]) -> Clips:
+    """Put (wave, label) end to end; what is too short to be anything is left out."""
+    kept = [(wave[:LONGEST], label) for wave, label in made if len(wave) >= SHORTEST]
+    lengths = np.array([len(wave) for wave, _ in kept], np.int64)
+    samples = np.concatenate([np.round(wave * 32767).astype(np.int16) for wave, _ in kept])
+    labels = np.array([label for _, label in kept], np.int64)
+    return Clips(samples, np.cumsum(lengths) - lengths, lengths, labels, marks)
 
 
-def _speech(words: tuple[Word, ...], corpus: Corpus, seed: int) -> Iterable[tuple[Wave, int]]:
+def units(transcripts: Sequence[str]) -> NDArray[np.bool_]:
+    """Marks [transcripts, u] of what each contains, starts with and ends with; rare ones are left out."""
+    has = [{*text, f"^{text[:1]}", f"{text[-1:]}$"} if text else set() for text in transcripts]
+    counts = Counter(unit for found in has for unit in found)
+    names = sorted(unit for unit, count in counts.items() if count >= COMMON)
+    return np.array([[unit in found for unit in names] for found in has], bool).reshape(len(has), len(names))
+
+
+def _speech(words: Sequence[Word], corpus: Corpus, seed: int) -> tuple[list[tuple[Wave, int]], list[str]]:
     with tempfile.TemporaryDirectory() as folder:
-        variants = espeak.make_voices(Path(folder), corpus.voices, seed)
+        speaker = espeak.Speaker(Path(folder), corpus.voices, seed)
+        transcripts = [speaker.transcribe(word.text, word.voices[0]) for word in words]
+        made = []
         for label, word in enumerate(words):
             rng = np.random.default_rng([seed, label])
-            for _ in range(corpus.clips):
-                yield espeak.speak(_utterance(word, variants, rng), Path(folder)), label
+            drawn = [_utterance(word, speaker.variants, rng) for _ in range(corpus.clips)]
+            made += [(speaker.speak(utterance), label) for utterance in drawn]
+    return made, transcripts
 
 
 def _utterance(word: Word, variants: tuple[str, ...], rng: np.random.Generator) -> Utterance:

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from training.pretrain.audio.clips import Clips
 from training.pretrain.audio.espeak import RATE
-from training.pretrain.audio.network import MELS, WINDOW
+from training.pretrain.audio.network import MELS
 
-_FFT = 25_600  # the window and the longest room, without wrapping round
+WINDOW = round(0.8 * RATE)  # shorter than the served one, for speed: what follows a clip is silence
+_FFT = 20_480  # the window and most of the longest room, without wrapping round
 _ROOMS = 200
 _NOISES = 24
 _NOISE_LENGTH = 20 * RATE
@@ -125,7 +126,7 @@ def _pick(values: Tensor, place: Tensor, axis: int) -> Tensor:
 
 def rooms(rng: np.random.Generator) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """Impulse responses [rooms, samples]: the direct sound, then noise that fades by 60 dB in 0.08 to 0.5 s."""
-    t = np.arange(round(0.55 * RATE)) / RATE
+    t = np.arange(round(0.45 * RATE)) / RATE
     fading = 10 ** (-3 * t / rng.uniform(0.08, 0.5, (_ROOMS, 1)))
     tail = rng.standard_normal((_ROOMS, len(t))) * fading * (t > rng.uniform(0.001, 0.02, (_ROOMS, 1)))
     energy = np.sqrt((tail**2).sum(1, keepdims=True))

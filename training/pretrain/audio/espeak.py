@@ -1,18 +1,17 @@
 """Speech by espeak-ng, in voices of our own: formants, pitch, breath and roughness drawn at random.
 
-espeak-ng is a program of its own (GPL-3.0); what it speaks is not covered by its licence.
+espeak-ng (GPL-3.0) is loaded as a shared library while clips are made, and is no part of Durian; what it
+speaks is not covered by its licence.
 """
 
 from __future__ import annotations
 
-import io
-import shutil
-import subprocess
+import ctypes
+import ctypes.util
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 from numpy.typing import NDArray
 
@@ -20,9 +19,14 @@ from models.errors import InvalidInput
 
 RATE = 16_000
 Wave = NDArray[np.float32]
-PROGRAM = "espeak-ng"
+MAX_VOICES = 200  # espeak-ng's list of voices ends at 350, its own 132 included
 _FRAME = RATE // 100
 _QUIET = 10 ** (-38 / 20)  # of the loudest frame; below it a clip's ends are silence
+
+# From espeak-ng's speak_lib.h.
+_RETRIEVAL, _CHARACTERS, _UTF8, _PHONEMES, _IPA = 2, 1, 1, 0x100, 0x02
+_SPEED, _PITCH = 1, 3
+_Samples = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
 @dataclass(frozen=True)
@@ -36,36 +40,77 @@ class Utterance:
     pitch: int
 
 
-def find() -> str:
-    """The program's path. Raises InvalidInput (code `espeak_missing`)."""
-    path = shutil.which(PROGRAM)
-    if path is None:
+def library() -> ctypes.CDLL:
+    """The shared library. Raises InvalidInput (code `espeak_missing`)."""
+    name = ctypes.util.find_library("espeak-ng")
+    if name is None:
         message = "espeak-ng is not installed. On Debian or Ubuntu: apt-get install espeak-ng"
         raise InvalidInput(message, code="espeak_missing")
-    return path
+    return ctypes.CDLL(name)
 
 
-def make_voices(folder: Path, count: int, seed: int) -> tuple[str, ...]:
-    """Write `count` random voice variants into a data folder that otherwise links to espeak-ng's own.
+class Speaker:
+    """espeak-ng with `count` random voices, `variants`. There can be one in a process."""
 
-    `folder` is then what `speak` takes as `data`.
-    """
-    original = _data_folder()
+    def __init__(self, folder: Path, count: int, seed: int) -> None:
+        self._library = library()
+        self._library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+        self.variants = _make_voices(folder, _data_folder(self._library), count, seed)
+        self._rate = self._library.espeak_Initialize(_RETRIEVAL, 0, str(folder).encode(), 0)
+        self._parts: list[NDArray[np.int16]] = []
+        self._callback = _Samples(self._take)  # kept: the library only borrows it
+        self._library.espeak_SetSynthCallback(self._callback)
+
+    def _take(self, samples: ctypes._Pointer[ctypes.c_short], count: int, _events: object) -> int:
+        if samples and count > 0:
+            self._parts.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        return 0
+
+    def speak(self, what: Utterance) -> Wave:
+        """The utterance at 16 kHz, its silent ends cut off, peak 0.9. Empty when nothing is said."""
+        self._use(f"{what.voice}+{what.variant}")
+        self._library.espeak_SetParameter(_SPEED, what.speed, 0)
+        self._library.espeak_SetParameter(_PITCH, what.pitch, 0)
+        self._parts.clear()
+        text = what.text.encode()
+        flags = _UTF8 | _PHONEMES
+        self._library.espeak_Synth(text, len(text) + 1, 0, _CHARACTERS, 0, flags, None, None)
+        wave = np.concatenate([np.zeros(0, np.int16), *self._parts]).astype(np.float32) / 32768
+        return trim(soxr.resample(wave, self._rate, RATE))
+
+    def transcribe(self, text: str, voice: str) -> str:
+        """`text` in the International Phonetic Alphabet, without marks of stress and length."""
+        self._use(voice)
+        pointer = ctypes.c_char_p(text.encode())
+        told: bytes = self._library.espeak_TextToPhonemes(ctypes.byref(pointer), _UTF8, _IPA)
+        return "".join(mark for mark in told.decode() if mark.isalpha() and mark not in "ˈˌː")
+
+    def _use(self, voice: str) -> None:
+        if self._library.espeak_SetVoiceByName(voice.encode()):
+            raise InvalidInput(f"espeak-ng has no voice {voice}.", code="espeak_voice")
+
+
+def _data_folder(espeak: ctypes.CDLL) -> Path:
+    espeak.espeak_Info.restype = ctypes.c_char_p
+    espeak.espeak_Initialize(_RETRIEVAL, 0, None, 0)
+    found = ctypes.c_char_p()
+    espeak.espeak_Info(ctypes.byref(found))
+    espeak.espeak_Terminate()
+    return Path((found.value or b"").decode())
+
+
+def _make_voices(folder: Path, original: Path, count: int, seed: int) -> tuple[str, ...]:
+    """Write `count` random voice variants into a data folder that otherwise links to espeak-ng's own."""
     data = folder / "espeak-ng-data"
     (data / "voices" / "!v").mkdir(parents=True)
     for entry in original.iterdir():
         if entry.name != "voices":
             (data / entry.name).symlink_to(entry)
     rng = np.random.default_rng(seed)
-    names = tuple(f"durian{i}" for i in range(count))
+    names = tuple(f"durian{i}" for i in range(min(count, MAX_VOICES)))
     for name in names:
         (data / "voices" / "!v" / name).write_text(_variant(name, rng))
     return names
-
-
-def _data_folder() -> Path:
-    told = subprocess.run([find(), "--version"], capture_output=True, text=True, check=True)  # noqa: S603
-    return Path(told.stdout.split("Data at:")[1].strip())
 
 
 def _variant(name: str, rng: np.random.Generator) -> str:
@@ -88,20 +133,6 @@ def _variant(name: str, rng: np.random.Generator) -> str:
     if rng.random() < 0.25:
         lines.append(f"klatt {rng.integers(1, 5)}")
     return "\n".join(lines) + "\n"
-
-
-def speak(what: Utterance, data: Path) -> Wave:
-    """The utterance at 16 kHz, its silent ends cut off, peak 0.9. Empty when espeak-ng says nothing."""
-    command = [find(), f"--path={data}", "-v", f"{what.voice}+{what.variant}", "-s", str(what.speed)]
-    command += ["-p", str(what.pitch), "-z", "--stdout", what.text]
-    spoken = subprocess.run(command, capture_output=True, check=True)  # noqa: S603
-    wave, rate = soundfile.read(io.BytesIO(_sized(spoken.stdout)), dtype="float32")
-    return trim(soxr.resample(wave, rate, RATE))
-
-
-def _sized(wav: bytes) -> bytes:
-    """A streamed WAV does not know its length: write it into the header."""
-    return wav[:40] + (len(wav) - 44).to_bytes(4, "little") + wav[44:]
 
 
 def trim(wave: Wave) -> Wave:

@@ -16,7 +16,7 @@ SECONDS = 1.0
 WINDOW = round(RATE * SECONDS)
 RANGE = 9.0  # nepers of power, 39 dB: what is further below the peak counts as silence
 DIM = 160
-STEM, STAGE1, STAGE2, WIDE = 24, 32, 64, 192
+STEM, STAGE1, STAGE2, WIDE = 16, 32, 64, 160
 
 
 class LogMel(nn.Module):
@@ -97,7 +97,7 @@ class Network(nn.Module):
         return self.taps(*planes(self.logmel(wave)))
 
     def taps(self, inputs: Tensor, sounding: Tensor) -> dict[str, Tensor]:
-        """All taps, from what `planes` gives."""
+        """All taps, from what `planes` gives: of each stage `NAME_mean`, and `NAME` with the deviation too."""
         half = F.max_pool1d(sounding, 5, 2, 2)
         quarter = F.max_pool1d(half, 3, 2, 1)
         stem = F.relu(self.stem(inputs))
@@ -105,16 +105,17 @@ class Network(nn.Module):
         stage2 = self.stage2(stage1).flatten(1, 2)
         stage3 = self.stage3(F.relu(self.fold(stage2)))
         stage4 = self.stage4(stage3)
-        spread = torch.cat([statistics(stage4, quarter), stage4.amax(2)], 1)
-        return {
+        pooled = {
             "logmel": statistics(inputs[:, 0], sounding),
             "stem": statistics(stem.flatten(1, 2), half),
             "stage1": statistics(stage1.flatten(1, 2), half),
             "stage2": statistics(stage2, quarter),
             "stage3": statistics(stage3, quarter),
             "stage4": statistics(stage4, quarter),
-            "embedding": self.norm(self.embed(spread)),
         }
+        summary = torch.cat([pooled["stage4"], stage4.amax(2)], 1)
+        means = {f"{name}_mean": both.chunk(2, 1)[0] for name, both in pooled.items()}
+        return means | pooled | {"embedding": self.norm(self.embed(summary))}
 
 
 def statistics(x: Tensor, weight: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ _CODAS = ["", "", "", "", *"p t k b d g f v T s z S tS dZ m n N l nt nd st ks lt
 
 _CONSONANTS = {
     "de": "b d f g h k l m n p r s t w z sch st tr br",
-    "fr-fr": "b d f g j l m n p r s t v ch br tr gr",
+    "fr": "b d f g j l m n p r s t v ch br tr gr",
     "es": "b d f g j l m n p r s t v ch rr ll br tr",
     "it": "b d f g l m n p r s t v z gl gn br tr",
     "pl": "b d g k l m n p r s t w z cz sz ch rz",
@@ -75,7 +75,7 @@ _CONSONANTS = {
 }
 _NATIVE_VOWELS = {
     "de": "a e i o u ä ö ü ei au",
-    "fr-fr": "a e i o u é è ou an on in eu",
+    "fr": "a e i o u é è ou an on in eu",
     "fi": "a e i o u y ä ö aa ii uo",
     "tr": "a e ı i o ö u ü",
     "sv": "a e i o u y å ä ö",
@@ -83,8 +83,8 @@ _NATIVE_VOWELS = {
     "hu": "a e i o u á é ö ü ő",
     "pt": "a e i o u ã ão é ó",
 }
-ENGLISH_VOICES = ("en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029")
-FOREIGN_ACCENTS = ("fr-fr", "de", "hi", "nl", "sv")
+ENGLISH_VOICES = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd", "en-029")
+FOREIGN_ACCENTS = ("fr", "de", "hi", "nl", "sv")
 """Languages whose voices know most English phonemes, and so can speak English with an accent."""
 
 

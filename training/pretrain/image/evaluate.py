@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +32,8 @@ Extract = Callable[[Sequence[bytes]], Features]
 Labels = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Split:
-    """One draw: rows of the support set and rows to be asked about, with the labels of both."""
-
-    support: Labels
-    query: Labels
-    support_labels: Labels
-    query_labels: Labels
+Split = tuple[Labels, Labels]
+"""One draw: the rows of the support set and the rows that are asked about."""
 
 
 def evaluate(extract: Extract, data: Path | None = None) -> dict[str, float]:
@@ -65,7 +58,7 @@ def omniglot(extract: Extract, file: Path) -> float:
     pages = (255 * (1 - ink)).astype(np.uint8).reshape(-1, OMNIGLOT_SIDE, OMNIGLOT_SIDE)
     features = extract([encode_png(page) for page in pages])
     _, labels = np.unique(names, return_inverse=True)
-    return mean_accuracy(features, _few_shot(labels, classes=20, shots=1))
+    return mean_accuracy(features, labels, _few_shot(labels, classes=20, shots=1))
 
 
 def cifar10(extract: Extract, file: Path, shots: int = 10) -> float:
@@ -75,15 +68,13 @@ def cifar10(extract: Extract, file: Path, shots: int = 10) -> float:
     table: dict[str, list[Any]] = pq.read_table(file, columns=["image", "label", "split"]).to_pydict()
     _, labels = np.unique(table["label"], return_inverse=True)
     test = np.array(table["split"]) == "test"
-    splits = [
-        Split(split.support, np.flatnonzero(test), split.support_labels, labels[test])
-        for split in _few_shot(np.where(test, -1, labels), classes=10, shots=shots)
-    ]
-    needed = np.unique(np.concatenate([np.append(split.support, split.query) for split in splits]))
+    draws = _few_shot(np.where(test, -1, labels), classes=10, shots=shots)
+    splits = [(support, np.flatnonzero(test)) for support, _ in draws]
+    needed = np.unique(np.concatenate([np.concatenate(split) for split in splits]))
     found = extract([table["image"][row] for row in needed])
     features = np.zeros((len(labels), found.shape[1]), np.float32)
     features[needed] = found
-    return mean_accuracy(features, splits)
+    return mean_accuracy(features, labels, splits)
 
 
 def digits(extract: Extract, shots: int = 5) -> float:
@@ -96,19 +87,18 @@ def digits(extract: Extract, shots: int = 5) -> float:
     return mean_accuracy(features, _few_shot(labels.astype(np.int64), classes=10, shots=shots))
 
 
-def mean_accuracy(features: Features, splits: Sequence[Split] | Iterator[Split]) -> float:
+def mean_accuracy(features: Features, labels: Labels, splits: Iterable[Split]) -> float:
     """Per cent of the asked rows that a logistic head on the support set gets right, mean over splits."""
-    return float(np.mean([_accuracy(features, split) for split in splits]) * 100)
+    return float(np.mean([_accuracy(features, labels, *split) for split in splits]) * 100)
 
 
-def _accuracy(features: Features, split: Split) -> float:
-    support = features[split.support]
-    frame = Frame.of(support)
-    names = tuple(map(str, np.unique(split.support_labels)))
-    problem = Problem(frame.enter(support), split.support_labels, "classification", names)
+def _accuracy(features: Features, labels: Labels, support: Labels, query: Labels) -> float:
+    classes, y = np.unique(labels[support], return_inverse=True)
+    frame = Frame.of(features[support])
+    problem = Problem(frame.enter(features[support]), y, "classification", tuple(map(str, classes)))
     head = Logistic().fit(problem, [{"C": C}])[0].head.lifted(frame)
-    answers = head.logits(features[split.query]).argmax(axis=1)
-    return float((answers == split.query_labels).mean())
+    answers = classes[head.logits(features[query]).argmax(axis=1)]
+    return float((answers == labels[query]).mean())
 
 
 def _few_shot(labels: Labels, classes: int, shots: int) -> Iterator[Split]:
@@ -117,9 +107,4 @@ def _few_shot(labels: Labels, classes: int, shots: int) -> Iterator[Split]:
     known = np.unique(labels[labels >= 0])
     for _ in range(DRAWS):
         rows = [rng.permutation(np.flatnonzero(labels == c)) for c in rng.permutation(known)[:classes]]
-        support, query = [r[:shots] for r in rows], [r[shots:] for r in rows]
-        yield Split(np.concatenate(support), np.concatenate(query), _numbered(support), _numbered(query))
-
-
-def _numbered(groups: Sequence[Labels]) -> Labels:
-    return np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+        yield np.concatenate([r[:shots] for r in rows]), np.concatenate([r[shots:] for r in rows])

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SIDE = 64
-WIDTHS = (16, 40, 96, 192)
+WIDTHS = (16, 32, 64, 128)
 """Channels of the stem and of the three stages; each halves the side, from 32 to 4."""
 SQUEEZED = 64
 CODE = 256
@@ -65,11 +65,11 @@ class Encoder(nn.Module):
         return found
 
     def encode(self, last: Tensor) -> Tensor:
-        """The code [N, 256] from the last map [N, 192, 4, 4]."""
+        """The code [N, 256] from the last map [N, 128, 4, 4]."""
         return F.normalize(self.code(F.relu(self.squeeze(last)).flatten(1)))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(mean of the last map [N, 192], code [N, 256])."""
+        """(mean of the last map [N, 128], code [N, 256])."""
         last = self.maps(x)[-1]
         return last.mean((2, 3)), self.encode(last)
 

@@ -33,13 +33,13 @@ class Recipe:
     seed: int = 0
     steps: int = 2000
     minutes: float | None = None
-    glyph_pairs: int = 80
-    scene_pairs: int = 48
+    glyph_pairs: int = 64
+    scene_pairs: int = 40
     pool: int = 1024
     fresh: int = 8
-    rate: float = 3e-3
+    rate: float = 2e-3
     decay: float = 0.02
-    warmup: int = 50
+    warmup: int = 30
     glyph_temperature: float = 0.1
     scene_temperature: float = 0.2
 

@@ -45,21 +45,21 @@ def glyph_views(ink: Tensor, dice: Dice) -> Tensor:
     papers = torch.stack([paper, torch.where(alone, other_paper, paper)])[..., None, None]
     pens = torch.stack([pen, torch.where(alone, other_pen, pen)])[..., None, None]
     flat = (papers + (pens - papers) * ink[:, :, None]).flatten(0, 1)
-    flat = coarsen(flat, dice, probability=0.4, smallest=8)
+    flat = coarsen(flat, dice, probability=0.2, smallest=10)
     return _noisy(flat, dice)
 
 
 def scene_views(scenes: Tensor, dice: Dice) -> Tensor:
     """Scenes [2, P, 3, S, S] in [0, 1] -> views [2 P, 3, 64, 64]: another crop and another light each."""
     flat = crop(scenes.flatten(0, 1), dice)
-    flat = coarsen(relight(flat, dice), dice, probability=0.5, smallest=20)
+    flat = coarsen(relight(flat, dice), dice, probability=0.4, smallest=20)
     return _noisy(flat, dice)
 
 
 def crop(x: Tensor, dice: Dice) -> Tensor:
-    """A random part of 15 to 100 % of the area, tilted a little, half of them mirrored."""
+    """A random part of 25 to 100 % of the area, tilted a little, half of them mirrored."""
     n = len(x)
-    side = dice.uniform(0.15, 1.0, n).sqrt()
+    side = dice.uniform(0.25, 1.0, n).sqrt()
     aspect = dice.normal(0.12, n).exp()
     width, height = (side * aspect).clamp(max=1), (side / aspect).clamp(max=1)
     turn = dice.normal(0.12, n)

@@ -26,11 +26,11 @@ class Family:
 
 
 FAMILIES: tuple[Family, ...] = (
-    Family("fine structure", absorption.fine_structure, 32),
-    Family("edges", absorption.edges, 8),
+    Family("fine structure", absorption.fine_structure, 38),
+    Family("edges", absorption.edges, 6),
     Family("short mixtures", mixtures.short, 20),
-    Family("long mixtures", mixtures.long, 8),
-    Family("peaks", peaks.peaks, 12),
+    Family("long mixtures", mixtures.long, 6),
+    Family("peaks", peaks.peaks, 10),
     Family("series", series.series, 22),
     Family("siblings", series.siblings, 26),
 )

@@ -34,7 +34,7 @@ def siblings(n: int, rng: np.random.Generator) -> Made:
 
 
 def _turns(n: int, rng: np.random.Generator) -> tuple[Array, dict[str, Array], np.ndarray]:
-    kind = np.arange(n) % len(PROCESSES)
+    kind = (np.arange(n) + rng.integers(len(PROCESSES))) % len(PROCESSES)
     signals, known = np.zeros((n, len(PLACE))), {}
     for number, process in enumerate(PROCESSES):
         rows = np.flatnonzero(kind == number)

@@ -1,0 +1,1 @@
+"""The benchmarks, one a file; each is found by being here."""

@@ -1,0 +1,66 @@
+"""How soon the service is ready, and how much memory it holds when idle."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import psutil
+
+from app.demo.service import temporary_service
+from tests.benchmarks.registry import Broken, Setup, benchmark
+from tests.benchmarks.results import Row
+from tests.benchmarks.service import MINILM, processes, spread
+
+_SETTLE_SECONDS = 2.0
+_ASKED_MB = 450.0
+
+
+@benchmark("Footprint: start and memory")
+def footprint(setup: Setup) -> Iterator[Row]:
+    """A service with an empty data folder (so that a start also makes the database), its backbones set up.
+    Memory is that of the service and its forkserver, two seconds after one embedding by MiniLM. PSS shares
+    a page among the processes that map it; the sum of RSS counts it for each.
+    """
+    # Users' services start from compiled modules; the first start here may have to write them.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    _start()
+    seconds = [_start() for _ in range(setup.amount(5, 2))]
+    how = f"median of process start to ready, after one start that is not counted; {spread(seconds, 2)}"
+    yield Row(what="start to ready", value=median(seconds), unit="s", digits=2, at_most=3.0, how=how)
+    with temporary_service() as client:
+        client.embeddings(MINILM, "one durian")
+        time.sleep(_SETTLE_SECONDS)
+        yield from _memory(processes())
+
+
+def _start() -> float:
+    started = time.perf_counter()
+    with temporary_service():
+        return time.perf_counter() - started
+
+
+def _memory(tree: list[psutil.Process]) -> Iterator[Row]:
+    pss = [_megabytes(process, "smaps_rollup", "Pss") for process in tree]
+    rss = [_megabytes(process, "smaps_rollup", "Rss") for process in tree]
+    peak = _megabytes(tree[0], "status", "VmHWM")
+    parts = "service " + ", others ".join(f"{value:.0f}" for value in (pss[0], sum(pss[1:])))
+    how = f"sum over {len(tree)} processes: {parts}"
+    yield Row(what="memory, PSS", value=sum(pss), unit="MB", digits=0, at_most=_ASKED_MB, how=how)
+    how = "the same, shared pages counted in each"
+    yield Row(what="memory, RSS", value=sum(rss), unit="MB", digits=0, how=how)
+    how = "VmHWM of the service process since its start"
+    yield Row(what="peak memory", value=peak, unit="MB", digits=0, at_most=_ASKED_MB, how=how)
+
+
+def _megabytes(process: psutil.Process, file: str, field: str) -> float:
+    """A `Field: 123 kB` of /proc, in 10^6 bytes."""
+    content = Path(f"/proc/{process.pid}/{file}").read_text()
+    found = re.search(rf"^{field}:\s+(\d+) kB", content, re.MULTILINE)
+    if found is None:
+        raise Broken(f"This system does not tell {field} of a process.")
+    return int(found[1]) * 1024 / 1e6

@@ -1,0 +1,140 @@
+"""The network of signal/durian-small: a residual 1-D convolutional trunk over a standardised signal.
+
+Standardising (SNV, Barnes et al. 1989) and two smoothed derivatives happen inside; what standardising
+takes away, the size and level of the signal, comes back as `amplitude` beside the embedding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+SMOOTH = 4.0  # points, the deviation of the Gaussian under the derivatives
+REACH = 12
+TINY = 1e-5
+DIM = 128
+HIDDEN = 256
+PROFILE = 16  # channels kept at each of the last stage's positions
+AMPLITUDE = 4
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Width, kernel and stride of one stage: a convolution that may shorten, then a residual block."""
+
+    width: int
+    kernel: int
+    stride: int
+
+
+STEM = Stage(16, 9, 2)
+STAGES = (Stage(16, 5, 1), Stage(32, 5, 2), Stage(64, 5, 2), Stage(128, 3, 2))
+POSITIONS = 16
+
+
+def derivative_kernels() -> NDArray[np.float32]:
+    """First and second derivative of a Gaussian, [2, 1, 2 REACH + 1], each of sum 0 and norm 1."""
+    t = np.arange(-REACH, REACH + 1) / SMOOTH
+    bell = np.exp(-0.5 * t**2)
+    kernels = np.stack([t * bell, (1 - t**2) * bell])
+    kernels -= kernels.mean(axis=1, keepdims=True)
+    kernels /= np.linalg.norm(kernels, axis=1, keepdims=True)
+    return kernels[:, None].astype(np.float32)
+
+
+class Front(nn.Module):
+    """Signal [N, 256] -> its standard form and derivatives [N, 3, 256], and its amplitude [N, AMPLITUDE]."""
+
+    kernels: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("kernels", torch.from_numpy(derivative_kernels()), persistent=False)
+
+    def forward(self, signal: Tensor) -> tuple[Tensor, Tensor]:
+        mean = signal.mean(dim=1, keepdim=True)
+        centred = signal - mean
+        deviation = centred.square().mean(dim=1, keepdim=True).sqrt()
+        largest = signal.abs().amax(dim=1, keepdim=True)
+        snv = centred / torch.maximum(deviation, largest * 1e-6).clamp_min(1e-30)
+        padded = functional.pad(snv[:, None], (REACH, REACH), mode="replicate")
+        slopes = functional.conv1d(padded, self.kernels)
+        rough = slopes.square().mean(dim=2).sqrt()
+        channels = torch.cat([snv[:, None], slopes / rough[:, :, None].clamp_min(1e-3)], dim=1)
+        return channels, torch.cat([size(deviation), level(mean, deviation), roughness(rough)], dim=1)
+
+
+def size(deviation: Tensor) -> Tensor:
+    """log10 of the deviation over 4, bounded to [-3, 3]."""
+    return (deviation.clamp_min(1e-12).log10() / 4).clamp(-3, 3)
+
+
+def level(mean: Tensor, deviation: Tensor) -> Tensor:
+    """How many deviations the mean is from 0, signed, softly bounded by 1 in size."""
+    ratio = mean / deviation.clamp_min(1e-12)
+    return ratio / (ratio.abs() + 3)
+
+
+def roughness(rough: Tensor) -> Tensor:
+    """log10 of the size of the derivatives of the standardised signal, bounded to [-3, 3]."""
+    return rough.clamp_min(1e-3).log10()
+
+
+class Block(nn.Module):
+    """conv, norm, ReLU (the way in, perhaps shorter), then a residual pair of convolutions."""
+
+    def __init__(self, width: int, stage: Stage) -> None:
+        super().__init__()
+        self.enter = convolution(width, stage.width, stage.kernel, stage.stride)
+        self.first = convolution(stage.width, stage.width, stage.kernel, 1)
+        self.second = convolution(stage.width, stage.width, stage.kernel, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x).relu()
+        return (x + self.second(self.first(x).relu())).relu()
+
+
+def convolution(width: int, out: int, kernel: int, stride: int) -> nn.Sequential:
+    conv = nn.Conv1d(width, out, kernel, stride, padding=kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm1d(out))
+
+
+def statistics(x: Tensor) -> Tensor:
+    """Mean, deviation and maximum over positions: [N, C, L] -> [N, 3 C]."""
+    mean = x.mean(dim=2)
+    deviation = ((x - mean[:, :, None]).square().mean(dim=2) + TINY).sqrt()
+    return torch.cat([mean, deviation, x.amax(dim=2)], dim=1)
+
+
+class SignalNetwork(nn.Module):
+    """Signal [N, 256] -> its taps, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.front = Front()
+        self.stem = convolution(3, STEM.width, STEM.kernel, STEM.stride)
+        widths = [STEM.width, *(stage.width for stage in STAGES)]
+        self.stages = nn.ModuleList(
+            Block(width, stage) for width, stage in zip(widths, STAGES, strict=False)
+        )
+        self.profile = nn.Conv1d(widths[-1], PROFILE, 1)
+        pooled = 3 * (widths[-1] + widths[-2]) + PROFILE * POSITIONS
+        self.hidden = nn.Sequential(nn.Linear(pooled, HIDDEN, bias=False), nn.BatchNorm1d(HIDDEN))
+        self.embedding = nn.Sequential(nn.Linear(HIDDEN, DIM, bias=False), nn.BatchNorm1d(DIM, affine=False))
+
+    def forward(self, signal: Tensor) -> dict[str, Tensor]:
+        channels, amplitude = self.front(signal)
+        x = self.stem(channels).relu()
+        taps = {"snv": channels[:, 0], "stem": statistics(x)}
+        for number, stage in enumerate(self.stages, start=1):
+            x = stage(x)
+            taps[f"stage{number}"] = statistics(x)
+        taps["profile"] = self.profile(x).flatten(1)
+        seen = torch.cat([taps["stage4"], taps["stage3"], taps["profile"]], dim=1)
+        code = self.embedding(self.hidden(seen).relu())
+        return taps | {"code": code, "embedding": torch.cat([code, amplitude], dim=1)}
