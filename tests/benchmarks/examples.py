@@ -102,11 +102,7 @@ def errands() -> Examples:
 
 
 _VERBS = "find,sell,repair,rent,return,clean,lend,insure,weigh,paint"
-_THINGS = (
-    "a car,a boat,the roof,my bike,a lamp,a phone,the oven,my piano,a tent,the fence,a book,my coat,a desk"
-)
-_THINGS += ",the door,my drill"
-_WAYS = (
-    "please {},I want to {},can you {},how do I {},help me {},I need to {},is it time to {},where can I {}"
-)
-_WAYS += ",who can {},remind me to {}"
+_THINGS = "a car,a boat,the roof,my bike,a lamp,a phone,the oven,my piano,a tent,the fence,a book,my coat,"
+_THINGS += "a desk,the door,my drill"
+_WAYS = "please {},I want to {},can you {},how do I {},help me {},I need to {},is it time to {},"
+_WAYS += "where can I {},who can {},remind me to {}"

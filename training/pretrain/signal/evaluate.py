@@ -84,7 +84,7 @@ def disorder_r2(extract: Extract, examples: int) -> float:
 
 
 def disorder_set(n: int, seed: int, noise: float = 0.01) -> tuple[Array, Array]:
-    """k² chi(k), 3 to 14 Å⁻¹, of one absorber and its neighbours, all held out; and sigma², Å², of the first shell.
+    """k² chi(k), 3 to 14 Å⁻¹, of elements held out; and sigma² in Å² of the first shell.
 
     From spectrum to spectrum vary N (4 to 8), R (by 0.1 Å), sigma² (0.002 to 0.02), the edge (by 3 eV) and a
     second shell; `noise` is relative to the greatest value of each spectrum.

@@ -1,6 +1,6 @@
 """X-ray absorption fine structure by the EXAFS equation, and spectra made of it.
 
-    chi(k) = sum over paths of  S0² N f(k) / (k R²) exp(-2 sigma² k²) exp(-2 R / lambda(k)) sin(2 k R + phi(k))
+    chi(k) = sum over paths of S0² N f(k) / (k R²) exp(-2 sigma² k² - 2 R / lambda(k)) sin(2 k R + phi(k))
 
 (Sayers, Stern and Lytle, Physical Review Letters 27 (1971) 1204; Rehr and Albers, Reviews of Modern Physics
 72 (2000) 621.) Back-scattering amplitude and phase are the parametrised ones of Teo, Lee, Simons,
@@ -61,7 +61,7 @@ class Medium:
 
 
 def true_k(k: Array, e0_shift: Array) -> Array:
-    """The wave number [n, points] behind the nominal `k` [n, points] when the edge is `e0_shift` [n] higher."""
+    """The wave number [n, points] behind the nominal `k` [n, points] of an edge `e0_shift` [n] higher."""
     squared = k**2 - K2_PER_EV * e0_shift[:, None]
     return np.sqrt(np.maximum(squared, 0.25))
 
@@ -82,9 +82,10 @@ def envelope(k: Array, paths: Paths, scatterer: Scatterer, medium: Medium) -> Ar
 def phase(k: Array, paths: Paths, scatterer: Scatterer) -> Array:
     """Argument of the sine [n, paths, points] at true wave numbers `k` [n, points]."""
     wave = k[:, None, :]
-    shift = scatterer.phase0[..., None] + (
-        scatterer.phase1[..., None] + scatterer.phase2[..., None] * wave
-    ) * wave
+    shift = (
+        scatterer.phase0[..., None]
+        + (scatterer.phase1[..., None] + scatterer.phase2[..., None] * wave) * wave
+    )
     angle: Array = 2 * wave * paths.length[..., None] + shift
     return angle
 

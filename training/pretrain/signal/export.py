@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,12 +11,12 @@ from torch import Tensor, nn
 
 from models.backbone import GRAPH, BackboneCard, SignalPreprocess, Tap
 from models.base import sha256
-from training.backbones.graph import FLOAT, GraphWriter
+from models.runtime import open_session
+from training.backbones.graph import FLOAT, Dims, GraphWriter
 from training.backbones.parity import check_parity
 from training.backbones.source import Exported
 from training.pretrain.signal.made import POINTS
-from training.pretrain.signal.network import REACH, TINY, SignalNetwork
-from models.runtime import open_session
+from training.pretrain.signal.network import REACH, TINY, Block, Normed, SignalNetwork
 
 ID = "signal/durian-small"
 DEFAULT_TAP = "embedding"
@@ -33,7 +35,7 @@ DEPTHS = {
 
 
 def export(network: SignalNetwork) -> Exported:
-    """Graph and card of a trained network, every tap checked against it. Raises CorruptArtefact (`parity`)."""
+    """Graph and card of a trained network, every tap checked. Raises CorruptArtefact (`parity`)."""
     network = network.eval()
     samples = probes()
     with torch.no_grad():
@@ -71,22 +73,18 @@ def write_graph(network: SignalNetwork, taps: tuple[Tap, ...]) -> bytes:
     """The ONNX graph: `signal` float32 [N, POINTS] -> the taps, float32 [N, dim]."""
     g = GraphWriter()
     channels, amplitude = _front(g, network)
-    x = _convolution(g, "stem", channels, network.stem, relu=True)
-    _statistics(g, x, "stem")
-    pooled = {}
-    for number, stage in enumerate(network.stages, start=1):
-        name = f"stage{number}"
-        x = _block(g, name, x, stage)
+    x = g.node("Relu", _normed(g, "stem", channels, network.stem))
+    pooled = {"stem": _statistics(g, x, "stem")}
+    for name, block in network.named_stages():
+        x = _block(g, name, x, block)
         pooled[name] = _statistics(g, x, name)
-    profile = _convolution(g, "profile", x, network.profile)
-    g.node("Flatten", profile, axis=1, out="profile")
+    weight, bias = network.profile.weight, cast(Tensor, network.profile.bias)
+    g.node("Flatten", _convolution(g, "profile", x, network.profile, weight, bias), axis=1, out="profile")
     seen = g.node("Concat", pooled["stage4"], pooled["stage3"], "profile", axis=1)
-    hidden = g.node("Relu", _linear(g, "hidden", seen, network.hidden))
-    code = _linear(g, "code", hidden, network.embedding)
-    g.node("Concat", code, amplitude, axis=1, out="embedding")
-    shape = ("N", POINTS)
-    outputs = {tap.name: ("N", tap.dim) for tap in taps}
-    return g.to_bytes("durian-small", {"signal": (FLOAT, shape)}, outputs)
+    hidden = g.node("Relu", _normed(g, "hidden", seen, network.hidden))
+    g.node("Concat", _normed(g, "code", hidden, network.embedding), amplitude, axis=1, out="embedding")
+    outputs: dict[str, Dims] = {tap.name: ("N", tap.dim) for tap in taps}
+    return g.to_bytes("durian-small", {"signal": (FLOAT, ("N", POINTS))}, outputs)
 
 
 def _front(g: GraphWriter, network: SignalNetwork) -> tuple[str, str]:
@@ -123,48 +121,29 @@ def _root_mean_square(g: GraphWriter, x: str, axis: int) -> str:
     return g.node("Sqrt", g.node("ReduceMean", g.node("Mul", x, x), axes=[axis]))
 
 
-def _block(g: GraphWriter, name: str, x: str, block: nn.Module) -> str:
-    x = _convolution(g, f"{name}.enter", x, block.enter, relu=True)
-    inner = _convolution(g, f"{name}.first", x, block.first, relu=True)
-    added = g.node("Add", x, _convolution(g, f"{name}.second", inner, block.second))
-    return g.node("Relu", added)
+def _block(g: GraphWriter, name: str, x: str, block: Block) -> str:
+    x = g.node("Relu", _normed(g, f"{name}.enter", x, block.enter))
+    inner = g.node("Relu", _normed(g, f"{name}.first", x, block.first))
+    return g.node("Relu", g.node("Add", x, _normed(g, f"{name}.second", inner, block.second)))
 
 
-def _convolution(g: GraphWriter, name: str, x: str, layer: nn.Module, *, relu: bool = False) -> str:
-    """A convolution with the norm after it, if any, folded in."""
-    conv = layer[0] if isinstance(layer, nn.Sequential) else layer
-    assert isinstance(conv, nn.Conv1d)
-    weight, bias = conv.weight, conv.bias
-    if isinstance(layer, nn.Sequential):
-        weight, bias = folded(conv.weight, layer[1])
-    w, b = g.constant(f"{name}.weight", _array(weight)), g.constant(f"{name}.bias", _array(bias))
-    (kernel,), (stride,), padding = conv.kernel_size, conv.stride, int(conv.padding[0])
-    made = g.node("Conv", x, w, b, kernel_shape=[kernel], strides=[stride], pads=[padding, padding])
-    return g.node("Relu", made) if relu else made
+def _normed(g: GraphWriter, name: str, x: str, normed: Normed) -> str:
+    """A layer with the norm after it folded in."""
+    weight, bias = normed.folded()
+    if isinstance(normed.layer, nn.Conv1d):
+        return _convolution(g, name, x, normed.layer, weight, bias)
+    return g.node("Gemm", x, *_weights(g, name, weight, bias), transB=1)
 
 
-def _linear(g: GraphWriter, name: str, x: str, layer: nn.Sequential) -> str:
-    weight, bias = folded(layer[0].weight, layer[1])
-    w, b = g.constant(f"{name}.weight", _array(weight)), g.constant(f"{name}.bias", _array(bias))
-    return g.node("Gemm", x, w, b, transB=1)
+def _convolution(g: GraphWriter, name: str, x: str, conv: nn.Conv1d, weight: Tensor, bias: Tensor) -> str:
+    (kernel,), (stride,), pad = conv.kernel_size, conv.stride, int(conv.padding[0])
+    constants = _weights(g, name, weight, bias)
+    return g.node("Conv", x, *constants, kernel_shape=[kernel], strides=[stride], pads=[pad, pad])
 
 
-def folded(weight: Tensor, norm: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a layer without bias followed by a batch norm, as one layer."""
-    assert isinstance(norm, nn.BatchNorm1d)
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    gain = torch.rsqrt(norm.running_var.double() + norm.eps)
-    shift = torch.zeros_like(gain)
-    if norm.affine:
-        gain, shift = gain * norm.weight, norm.bias.double()
-    rest = [1] * (weight.ndim - 1)
-    return weight * gain.reshape(-1, *rest), shift - norm.running_mean.double() * gain
-
-
-def _array(tensor: Tensor | None) -> NDArray[np.float32]:
-    assert tensor is not None
-    return tensor.detach().numpy().astype(np.float32)
+def _weights(g: GraphWriter, name: str, weight: Tensor, bias: Tensor) -> tuple[str, str]:
+    arrays = [tensor.detach().numpy().astype(np.float32) for tensor in (weight, bias)]
+    return g.constant(f"{name}.weight", arrays[0]), g.constant(f"{name}.bias", arrays[1])
 
 
 def _statistics(g: GraphWriter, x: str, out: str) -> str:

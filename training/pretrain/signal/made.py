@@ -1,4 +1,4 @@
-"""What a generator of signals gives: the clean curves, what is known about them, and how they are disturbed."""
+"""What a generator of signals gives: the clean curves, what is known of them, what disturbs them."""
 
 from __future__ import annotations
 

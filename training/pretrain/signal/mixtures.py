@@ -105,7 +105,7 @@ def _measured(
     bands: dict[str, tuple[Band, ...]],
     rng: np.random.Generator,
 ) -> Made:
-    """Absorbance of foods of these mass fractions over [low, high] nm, through `path` m; all known but path."""
+    """Absorbance of foods of these mass fractions over [low, high] nm, through `path` m."""
     grid = low[:, None] + (high - low)[:, None] * PLACE
     absorbance = np.zeros_like(grid)
     for column, name in enumerate(_NAMES):

@@ -7,6 +7,7 @@ takes away, the size and level of the signal, comes back as `amplitude` beside t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -85,6 +86,33 @@ def roughness(rough: Tensor) -> Tensor:
     return rough.clamp_min(1e-3).log10()
 
 
+class Normed(nn.Module):
+    """A convolution or linear layer without bias, and the batch norm after it."""
+
+    def __init__(self, layer: nn.Conv1d | nn.Linear, norm: nn.BatchNorm1d) -> None:
+        super().__init__()
+        self.layer = layer
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.norm(self.layer(x)))
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the one layer that does what both do in evaluation, float64."""
+        variance, mean = cast(Tensor, self.norm.running_var), cast(Tensor, self.norm.running_mean)
+        gain, shift = torch.rsqrt(variance.double() + self.norm.eps), torch.zeros_like(mean).double()
+        if self.norm.affine:
+            gain, shift = gain * self.norm.weight, self.norm.bias.double()
+        shape = [-1] + [1] * (self.layer.weight.ndim - 1)
+        return self.layer.weight * gain.reshape(shape), shift - mean * gain
+
+
+def convolution(width: int, out: int, kernel: int, stride: int) -> Normed:
+    """A convolution that keeps the length, but for its stride, with its norm."""
+    conv = nn.Conv1d(width, out, kernel, stride, padding=kernel // 2, bias=False)
+    return Normed(conv, nn.BatchNorm1d(out))
+
+
 class Block(nn.Module):
     """conv, norm, ReLU (the way in, perhaps shorter), then a residual pair of convolutions."""
 
@@ -96,12 +124,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.enter(x).relu()
-        return (x + self.second(self.first(x).relu())).relu()
-
-
-def convolution(width: int, out: int, kernel: int, stride: int) -> nn.Sequential:
-    conv = nn.Conv1d(width, out, kernel, stride, padding=kernel // 2, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm1d(out))
+        added: Tensor = x + self.second(self.first(x).relu())
+        return added.relu()
 
 
 def statistics(x: Tensor) -> Tensor:
@@ -119,22 +143,24 @@ class SignalNetwork(nn.Module):
         self.front = Front()
         self.stem = convolution(3, STEM.width, STEM.kernel, STEM.stride)
         widths = [STEM.width, *(stage.width for stage in STAGES)]
-        self.stages = nn.ModuleList(
-            Block(width, stage) for width, stage in zip(widths, STAGES, strict=False)
-        )
+        self.stages = nn.ModuleList(Block(width, stage) for width, stage in zip(widths, STAGES, strict=False))
         self.profile = nn.Conv1d(widths[-1], PROFILE, 1)
         pooled = 3 * (widths[-1] + widths[-2]) + PROFILE * POSITIONS
-        self.hidden = nn.Sequential(nn.Linear(pooled, HIDDEN, bias=False), nn.BatchNorm1d(HIDDEN))
-        self.embedding = nn.Sequential(nn.Linear(HIDDEN, DIM, bias=False), nn.BatchNorm1d(DIM, affine=False))
+        self.hidden = Normed(nn.Linear(pooled, HIDDEN, bias=False), nn.BatchNorm1d(HIDDEN))
+        self.embedding = Normed(nn.Linear(HIDDEN, DIM, bias=False), nn.BatchNorm1d(DIM, affine=False))
 
     def forward(self, signal: Tensor) -> dict[str, Tensor]:
         channels, amplitude = self.front(signal)
         x = self.stem(channels).relu()
         taps = {"snv": channels[:, 0], "stem": statistics(x)}
-        for number, stage in enumerate(self.stages, start=1):
+        for name, stage in self.named_stages():
             x = stage(x)
-            taps[f"stage{number}"] = statistics(x)
+            taps[name] = statistics(x)
         taps["profile"] = self.profile(x).flatten(1)
         seen = torch.cat([taps["stage4"], taps["stage3"], taps["profile"]], dim=1)
         code = self.embedding(self.hidden(seen).relu())
         return taps | {"code": code, "embedding": torch.cat([code, amplitude], dim=1)}
+
+    def named_stages(self) -> list[tuple[str, Block]]:
+        """The stages with the names of their taps, from the bottom up."""
+        return [(f"stage{number}", cast(Block, stage)) for number, stage in enumerate(self.stages, start=1)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.pretrain.signal.made import PLACE, Array, Made, Nuisance, log_uniform, standardised
 
@@ -33,9 +34,9 @@ def siblings(n: int, rng: np.random.Generator) -> Made:
     return Made(standardised(base) + height[:, None] * event, known, nuisance, kind)
 
 
-def _turns(n: int, rng: np.random.Generator) -> tuple[Array, dict[str, Array], np.ndarray]:
+def _turns(n: int, rng: np.random.Generator) -> tuple[Array, dict[str, Array], NDArray[np.int64]]:
     kind = (np.arange(n) + rng.integers(len(PROCESSES))) % len(PROCESSES)
-    signals, known = np.zeros((n, len(PLACE))), {}
+    signals, known = np.zeros((n, len(PLACE))), dict[str, Array]()
     for number, process in enumerate(PROCESSES):
         rows = np.flatnonzero(kind == number)
         signals[rows], found = process(len(rows), rng)
@@ -72,7 +73,7 @@ def ringing(n: int, rng: np.random.Generator) -> tuple[Array, dict[str, Array]]:
 
 
 def heartbeats(n: int, rng: np.random.Generator) -> tuple[Array, dict[str, Array]]:
-    """P, Q, R, S and T waves as Gaussians of the beat's phase, after McSharry et al., IEEE TBME 50 (2003) 289."""
+    """P, Q, R, S and T waves as Gaussians of the beat's phase (McSharry et al., IEEE TBME 50, 2003, 289)."""
     beats, start = log_uniform(rng, 0.8, 8, n), rng.random(n)
     at = np.array([-0.19, -0.04, 0.0, 0.04, 0.26]) + rng.normal(0, 0.01, (n, 5))
     width = np.array([0.04, 0.016, 0.017, 0.016, 0.06]) * log_uniform(rng, 0.7, 1.4, (n, 5))
@@ -117,7 +118,7 @@ def walks(n: int, rng: np.random.Generator) -> tuple[Array, dict[str, Array]]:
 
 
 def loads(n: int, rng: np.random.Generator) -> tuple[Array, dict[str, Array]]:
-    """A day's (or a few days') demand: low at night, a morning and an evening hump of varying size and hour."""
+    """Demand over one day or a few: low at night, humps of varying size and hour."""
     days = np.where(rng.random(n) < 0.7, 1, rng.integers(2, 8, n))
     hour = (24 * days[:, None] * PLACE) % 24
     total = np.zeros((n, len(PLACE)))
@@ -135,7 +136,12 @@ def gestures(n: int, rng: np.random.Generator) -> tuple[Array, dict[str, Array]]
     end = np.minimum(start + hold, 0.95)
     total = 1 / (1 + np.exp(-(PLACE - start[:, None]) / rise[:, None]))
     total = total - 1 / (1 + np.exp(-(PLACE - end[:, None]) / fall[:, None]))
-    for at, wide in ((start - 2 * rise, rise), (start + 3 * rise, rise), (end - 3 * fall, fall), (end + 3 * fall, fall)):
+    for at, wide in (
+        (start - 2 * rise, rise),
+        (start + 3 * rise, rise),
+        (end - 3 * fall, fall),
+        (end + 3 * fall, fall),
+    ):
         size = rng.normal(0, 0.12, (n, 1)) * (rng.random((n, 1)) < 0.6)
         total = total + size * _wavelet(at, 2 * wide, np.zeros(n))
     tremor = rng.uniform(0, 0.03, (n, 1)) * standardised(walks(n, rng)[0])

@@ -21,7 +21,6 @@ from torch.nn import functional
 from training.pretrain.signal.curriculum import KINDS, SHAPE_BINS, Batch, Floats, draw, parameter_names
 from training.pretrain.signal.network import DIM, SignalNetwork
 
-CHECKPOINT = "checkpoint.pt"
 _CALIBRATION = 24  # batches that set the scale of the known parameters
 _TEMPERATURE = 0.15
 _WARM_UP = 0.05
@@ -67,6 +66,9 @@ class Scale:
 class Objectives(nn.Module):
     """The linear heads and the projector, which training needs and the backbone does not."""
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, parameters: int, scale: Scale) -> None:
         super().__init__()
         self.known = nn.Linear(DIM, parameters)
@@ -95,7 +97,7 @@ WEIGHTS = {"known": 3.0, "shape": 1.0, "kind": 0.2, "views": 0.3}
 
 
 def known_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean over parameters of the mean squared error over the rows [n, parameters] that have them (not nan)."""
+    """Mean over parameters of the mean squared error over the rows [n, parameters] where it is not nan."""
     there = torch.isfinite(target)
     squared = (predicted - torch.where(there, target, predicted)).square()
     return (squared.sum(dim=0) / there.sum(dim=0).clamp_min(1)).mean()
@@ -118,8 +120,8 @@ class Trained:
     seconds: float
 
 
-def train(plan: Plan, folder: Path, emit: Callable[[str], object] = print) -> Trained:
-    """Train from scratch; `folder` holds a checkpoint of the last minute all the while.
+def train(plan: Plan, checkpoint: Path, emit: Callable[[str], object] = print) -> Trained:
+    """Train from scratch; the weights are saved to `checkpoint` each minute.
 
     On a GPU where there is one. Equal plans without `minutes` give equal networks on one machine's CPU.
     """
@@ -144,8 +146,8 @@ def train(plan: Plan, folder: Path, emit: Callable[[str], object] = print) -> Tr
             emit(f"step {step}, {now - start:.0f} s: {losses}")
         if now - saved > _SAVE_EVERY:
             saved = now
-            save(network, folder)
-    save(network, folder)
+            save(network, checkpoint)
+    save(network, checkpoint)
     return Trained(network.eval().cpu(), step, time.monotonic() - start)
 
 
@@ -157,21 +159,21 @@ def _step(
     losses = objectives(code, batch)
     total = torch.stack([WEIGHTS[name] * loss for name, loss in losses.items()]).sum()
     optimiser.zero_grad()
-    total.backward()
+    total.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(network.parameters(), _LONGEST_GRADIENT)
     optimiser.step()
     return ", ".join(f"{name} {loss.item():.3f}" for name, loss in losses.items())
 
 
-def save(network: SignalNetwork, folder: Path) -> None:
+def save(network: SignalNetwork, checkpoint: Path) -> None:
     """Write the weights, whole or not at all."""
-    partial = folder / f"{CHECKPOINT}.partial"
+    partial = checkpoint.with_suffix(".partial")
     torch.save(network.state_dict(), partial)
-    partial.replace(folder / CHECKPOINT)
+    partial.replace(checkpoint)
 
 
-def load(folder: Path) -> SignalNetwork:
+def load(checkpoint: Path) -> SignalNetwork:
     """The network of a checkpoint, in evaluation mode."""
     network = SignalNetwork()
-    network.load_state_dict(torch.load(folder / CHECKPOINT, weights_only=True, map_location="cpu"))
+    network.load_state_dict(torch.load(checkpoint, weights_only=True, map_location="cpu"))
     return network.eval()

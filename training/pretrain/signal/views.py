@@ -22,11 +22,11 @@ def view(clean: Array, nuisance: Nuisance, rng: np.random.Generator) -> Array:
     points = int(log_uniform(rng, _COARSEST, POINTS, 1)[0]) if rng.random() < nuisance.coarse else POINTS
     seen = detected(seen, noise, points, rng)
     gain, offset = log_uniform(rng, 0.3, 3, (n, 1)), rng.normal(0, 1, (n, 1))
-    return gain * (seen + offset * deviation)
+    return np.asarray(gain * (seen + offset * deviation))
 
 
 def displacement(n: int, nuisance: Nuisance, rng: np.random.Generator) -> Array | None:
-    """How far each point of n signals is moved, as a fraction of the axis [n, POINTS]; None for not at all."""
+    """How far each point of n signals is moved, as a fraction of the axis [n, POINTS]; None: not at all."""
     if nuisance.shift == 0 and nuisance.warp == 0:
         return None
     rigid = rng.uniform(-nuisance.shift, nuisance.shift, (n, 1))
@@ -54,4 +54,4 @@ def detected(signals: Array, noise: Array, points: int, rng: np.random.Generator
 def interpolation(source: int, target: int) -> Array:
     """The matrix [source, target] that resamples rows linearly, end to end."""
     at = np.linspace(0, source - 1, target)
-    return np.maximum(0.0, 1 - np.abs(np.arange(source)[:, None] - at))
+    return np.asarray(np.maximum(0.0, 1 - np.abs(np.arange(source)[:, None] - at)))
