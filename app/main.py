@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import shutil
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -41,6 +40,7 @@ from app.services.publication import Publisher
 from app.services.registry import Registry
 from app.services.serving import Serving
 from app.services.specs import SpecBuilder
+from app.services.sweep import Sweeper
 from app.settings import Settings
 from app.worker import Worker
 from models import __version__
@@ -66,17 +66,19 @@ class Process:
 
     services: Services
     worker: Worker
+    sweeper: Sweeper
 
     def start(self, *, worker: bool) -> None:
         """Load what is published, then take requests and, if asked, jobs."""
         self.services.registry.start()
         if worker:
-            shutil.rmtree(self.services.settings.work, ignore_errors=True)
             self.services.methods.all()
             self.worker.start()
+            self.sweeper.start()
 
     def close(self) -> None:
         self.worker.stop()
+        self.sweeper.close()
         self.services.embedder.close()
         self.services.registry.close()
         self.services.engine.close()
@@ -126,7 +128,7 @@ def build(settings: Settings, runner: Runner | None = None) -> Process:
         specs=specs,
         publisher=publisher,
     )
-    return Process(services, worker)
+    return Process(services, worker, Sweeper(settings, db))
 
 
 def create_app(settings: Settings, *, worker: bool = True, runner: Runner | None = None) -> FastAPI:

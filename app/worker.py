@@ -168,7 +168,14 @@ class Worker:
             self._features(claim, spec)
             self._train(claim, self.runner.start(spec, self.specs.write(spec)))
             claim.check(now_at_once=True)
-            claim.say([Event(message="Trained; checking the artefact.", data={"phase": "publish", "progress": _TRAINED_SHARE})])
+            claim.say(
+                [
+                    Event(
+                        message="Trained; checking the artefact.",
+                        data={"phase": "publish", "progress": _TRAINED_SHARE},
+                    )
+                ]
+            )
             self.publisher.publish(claim.job, output)
         finally:
             shutil.rmtree(output.parent, ignore_errors=True)

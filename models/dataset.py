@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ import orjson
 from models.base import Label, TaskName, sha256
 from models.errors import CorruptArtefact
 from models.manifest import InputSpec
+
+_SEPARATORS = re.compile(r"[\W_]+")
 
 
 def example_digest(content: bytes) -> str:
@@ -52,6 +55,17 @@ class Pack:
     @property
     def unlabelled(self) -> int:
         return sum(label is None for label in self.labels)
+
+    def label_names(self) -> Pack | None:
+        """The class names, in sorted order, as texts of their own; None where they are no evidence.
+
+        `reset_password` reads "reset password". Only texts with one class each have use for it.
+        """
+        if self.input.modality != "text" or self.task != "classification":
+            return None
+        texts = [_SEPARATORS.sub(" ", name).strip() or name for name in sorted(self.counts())]
+        contents = tuple(text.encode() for text in texts)
+        return Pack(self.task, self.input, contents, (None,) * len(contents))
 
     def select(self, rows: Sequence[int]) -> Pack:
         """The given rows as a pack of their own."""

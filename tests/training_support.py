@@ -50,7 +50,7 @@ class Bench:
     def pack(self, name: str, task: TaskName, labels: Sequence[Label]) -> tuple[str, str, Pack]:
         """Stored as `name`; each content is the name and row number. Returns path, digest and pack."""
         contents = tuple(f"{name} {row}".encode() for row in range(len(labels)))
-        pack = Pack(task, InputSpec(modality="text"), contents, tuple(labels))
+        pack = Pack(task, InputSpec(modality="image"), contents, tuple(labels))
         data = pack.to_bytes()
         (self.root / name).write_bytes(data)
         return str(self.root / name), sha256(data), pack
@@ -65,7 +65,7 @@ class Bench:
         fields: dict[str, Any] = {
             "job_id": "ftjob-1",
             "task": task,
-            "modality": "text",
+            "modality": "image",
             "training_pack": path,
             "training_digest": digest,
             "backbones": (self.backbone(),),

@@ -30,7 +30,8 @@ from training.methods.base import Setting
 from training.metrics import conformal_half_width
 from training.phases import Phases
 from training.problem import check_trainable, encode, known, label_names, labelled_rows
-from training.select import AUTO, Choice, Source, Trial, choose, try_method
+from training.select import AUTO, DEFAULT, Choice, Trial, choose, try_method
+from training.source import Source
 
 _BASELINE_METHOD = "ridge"  # closed form, serves every task
 
@@ -136,11 +137,13 @@ def _sources(
     spec: FitSpec, data: Data, choices: tuple[BackboneChoice, ...], source: FeatureSource, phases: Phases
 ) -> list[Source]:
     found = []
+    named = data.pack.label_names()
     for choice in choices:
-        features = source.features(choice, data.pack, partial(_embedding, phases, choice.id))
-        for tap, X in features.items():
+        done = partial(_embedding, phases, choice.id)
+        names = {} if named is None else source.features(choice, named, done)
+        for tap, X in source.features(choice, data.pack, done).items():
             problem = Problem(X, data.y, spec.task, data.names, spec.seed)
-            found.append(Source.of(choice, tap, problem))
+            found.append(Source(choice, tap, problem, names.get(tap)))
     return found
 
 
@@ -150,19 +153,22 @@ def _embedding(phases: Phases, backbone: str, done: int, total: int) -> None:
 
 def _fit(trial: Trial) -> Result:
     """The chosen setting, fitted on all, with the temperature that its out-of-fold predictions asked for."""
-    fitted = METHODS[trial.method].fit(trial.source.problem, [trial.setting])[0]
+    fitted = METHODS[trial.method].fit(trial.source.learning, [trial.setting])[0]
     factor = trial.evidence.factor
     head = fitted.head.scaled(factor).lifted(trial.source.frame)
-    if head.activation == "identity":
-        return Result(trial, head, fitted.setting)
-    return Result(trial, head, {**fitted.setting, "temperature": 1 / factor})
+    setting = fitted.setting
+    if head.activation != "identity":
+        setting = {**setting, "temperature": 1 / factor}
+    if trial.source.uses_names:
+        setting = {**setting, "label_names": True}
+    return Result(trial, head, setting)
 
 
 def _baselines(choice: Choice, folds: Folds, rivals: list[Source]) -> tuple[Baseline, ...]:
     source = choice.winner.source
     near = [t for t in choice.trials if t.method == "knn" and t.source is source]
-    near = near or try_method(source, "knn", {}, folds, most=1)
-    raw = [try_method(rival, _BASELINE_METHOD, {}, folds, most=1)[0] for rival in rivals]
+    near = near or try_method(source, "knn", {}, folds, DEFAULT)
+    raw = [try_method(rival, _BASELINE_METHOD, {}, folds, DEFAULT)[0] for rival in rivals]
     return (
         reporting.guess_baseline(source.problem),
         *(baseline for trial in [near[0], *raw] for baseline in reporting.trial_baseline(trial)),

@@ -37,6 +37,10 @@ class Folds:
         """Rows that are predicted, ascending."""
         return np.flatnonzero(self.fold >= 0)
 
+    def extended(self, n: int) -> Folds:
+        """The same with `n` more rows that are always learnt from."""
+        return Folds(np.concatenate([self.fold, np.full(n, -1)]))
+
     def __iter__(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """(rows to learn from, rows to predict), as masks."""
         for number in range(self.count):

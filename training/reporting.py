@@ -125,7 +125,7 @@ def candidate(trial: Trial, folds: Folds, chosen: Setting | None) -> Candidate:
         backbone=trial.source.backbone.id,
         tap=trial.source.tap,
         method=trial.method,
-        params=chosen or trial.setting,
+        params=chosen or {**trial.setting, **({"label_names": True} if trial.source.uses_names else {})},
         metric=METRIC[task],
         value=evidence.value,
         loss=evidence.loss,

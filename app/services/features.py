@@ -57,9 +57,11 @@ class Embedder:
         self._pool.submit(self._ahead, pack)
 
     def _ahead(self, pack: Pack) -> None:
+        names = pack.label_names()
         for card in candidates(self.shelf, pack.input.modality):
             try:
-                self.ensure(card, card.default_tap, pack, self._check_open)
+                for wanted in (pack,) if names is None else (names, pack):
+                    self.ensure(card, card.default_tap, wanted, self._check_open)
             except _Closed:
                 return
             except DurianError as error:

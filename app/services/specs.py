@@ -55,8 +55,10 @@ class SpecBuilder:
         return str(path)
 
     def packs(self, job: Job) -> list[Pack]:
-        """Every pack whose features the job needs."""
-        return [self.data.pack(digest) for digest in job.spec["packs"].values() if digest is not None]
+        """Every pack whose features the job needs; class names may be one."""
+        packs = [self.data.pack(digest) for digest in job.spec["packs"].values() if digest is not None]
+        names = packs[0].label_names()
+        return packs if names is None else [*packs, names]
 
     def _path(self, digest: str) -> str:
         return str(self.blobs.path(digest).resolve())

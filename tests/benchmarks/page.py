@@ -64,6 +64,8 @@ def _section(section: Section, where: str) -> str:
     parts = [f"## {section.title}", section.about]
     if section.status != "measured":
         parts.append(f"**{section.status.capitalize()}**: {section.reason}")
+    if section.quick:
+        parts.append("A quick run: too few repetitions to judge by.")
     if section.rows:
         parts.append(_rows(section.rows))
     before, after = section.load

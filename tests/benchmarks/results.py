@@ -56,6 +56,7 @@ class Section(Record):
     rows: tuple[Row, ...] = ()
     started: str
     seconds: float
+    quick: bool = False
     load: tuple[float, float]
     """Load average of the last minute, before and after."""
     machine: Machine

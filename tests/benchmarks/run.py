@@ -32,6 +32,7 @@ def run(benchmark: Benchmark, setup: Setup, say: Say) -> Section:
         command=benchmark.command,
         rows=tuple(rows),
         started=started,
+        quick=setup.quick,
         seconds=round(time.monotonic() - clock, 1),
         load=(before, load()),
         machine=this_machine(),

@@ -117,6 +117,7 @@ def test_the_page_drops_nothing(registry: dict[str, Benchmark]) -> None:
     assert "**Skipped**: pomelo.csv is not here" in text
     assert "**Failed**: The basket fell." in text
     assert "/a/private/path" not in text
+    assert text.count("A quick run") == 4
     assert "tests.benchmarks absent --data FOLDER`" in text
 
 
@@ -148,7 +149,8 @@ def test_the_command_replaces_only_what_it_ran(
     after = read(tmp_path / "benchmarks.json")
     assert [row.value for row in after.pop("fruit").rows] == [1234.56, 9]
     assert after == {name: section for name, section in before.items() if name != "fruit"}
-    assert "| lychee | 9 g |" in (tmp_path / "benchmarks.md").read_text("utf-8")
+    assert "| lychee | 9 g |" in (text := (tmp_path / "benchmarks.md").read_text("utf-8"))
+    assert text.count("A quick run") == 3
 
 
 def test_an_unknown_name_is_refused(registry: dict[str, Benchmark], monkeypatch: pytest.MonkeyPatch) -> None:

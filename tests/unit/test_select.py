@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,8 @@ from models.fitspec import BackboneChoice
 from tests.training_support import blobs
 from training.folds import make_folds
 from training.methods.base import Problem
-from training.select import AUTO, Choice, Source, choose
+from training.select import AUTO, Choice, choose
+from training.source import Source
 
 
 def backbone(name: str, *, baseline: bool = False) -> BackboneChoice:
@@ -22,7 +25,7 @@ def pick(*sources: Source, method: str = AUTO, **hyperparameters: object) -> Cho
 
 
 def source(problem: Problem, name: str = "real", tap: str = "top", *, baseline: bool = False) -> Source:
-    return Source.of(backbone(name, baseline=baseline), tap, problem)
+    return Source(backbone(name, baseline=baseline), tap, problem)
 
 
 def rings(n: int = 120) -> Problem:
@@ -96,3 +99,36 @@ def test_progress_ends_at_one() -> None:
     choose([source(problem)], AUTO, {}, make_folds(problem), lambda share, message: said.append(share))
     assert said == sorted(said)
     assert said[-1] == 1
+
+
+def named_classes(seed: int = 0) -> Source:
+    """Thirty classes with three noisy examples each; the names lie at the classes' true centres."""
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(30, 40))
+    y = np.repeat(np.arange(30), 3)
+    X = (centres[y] + 1.2 * rng.normal(size=(90, 40))).astype(np.float32)
+    problem = Problem(X, y, "classification", tuple(f"c{c:02}" for c in range(30)))
+    return Source(backbone("text"), "top", problem, centres.astype(np.float32))
+
+
+def test_class_names_are_learnt_from_but_never_tested() -> None:
+    plain = named_classes()
+    named = replace(plain, uses_names=True)
+    folds = make_folds(plain.raw)
+    assert (len(named.learning), len(named.problem)) == (120, 90)
+    assert named.widen(folds).tested.tolist() == folds.tested.tolist()
+    assert plain.widen(folds).fold.tolist() == folds.fold.tolist()
+
+
+def test_telling_names_are_used_and_empty_ones_are_not() -> None:
+    good = named_classes()
+    rng = np.random.default_rng(1)
+    empty = replace(good, names=rng.permutation(good.names))
+    folds = make_folds(good.raw)
+    assert choose([good], AUTO, {}, folds).winner.source.uses_names
+    assert not choose([empty], AUTO, {}, folds).winner.source.uses_names
+
+
+def test_names_are_left_alone_when_a_method_was_asked_for() -> None:
+    good = named_classes()
+    assert not choose([good], "ridge", {}, make_folds(good.raw)).winner.source.uses_names

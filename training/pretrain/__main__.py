@@ -1,23 +1,27 @@
-"""`python -m training.pretrain spectra FOLDER` writes spectra.npz and concentrations.npz."""
+"""`python -m training.pretrain spectra | audio | signal ...`: Durian's own data and backbones, from nothing.
+
+Each recipe is a package with a module `command`: `add_options(parser)` says what it takes and runs.
+"""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+from collections.abc import Sequence
 
 from training.pretrain import sets
+from training.pretrain.audio import command as audio
+from training.pretrain.signal import command as signal
 
 
-def main() -> None:
-    """Write the sets that are asked for."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command."""
     parser = argparse.ArgumentParser(prog="python -m training.pretrain", description=__doc__)
-    what = parser.add_subparsers(dest="what", required=True)
-    spectra = what.add_parser("spectra", help="the example sets of simulated spectra")
-    spectra.add_argument("folder", type=Path, help="where to write them")
-    folder: Path = parser.parse_args().folder
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "spectra.npz").write_bytes(sets.spectra())
-    (folder / "concentrations.npz").write_bytes(sets.concentrations())
+    what = parser.add_subparsers(required=True)
+    sets.add_options(what.add_parser("spectra", help="the example sets of simulated spectra"))
+    audio.add_options(what.add_parser("audio", help="the backbone audio/durian-small"))
+    signal.add_options(what.add_parser("signal", help="the backbone signal/durian-small"))
+    given = parser.parse_args(arguments)
+    given.run(given)
 
 
 if __name__ == "__main__":

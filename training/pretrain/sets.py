@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import io
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,20 @@ from training.pretrain.spectra import simulate
 SEED = 2024
 DECIMALS = 5
 """Of the stored values: the last bits of an exponential differ between processors, these do not."""
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """What `python -m training.pretrain spectra` takes, and what it runs."""
+    command.add_argument("folder", type=Path, help="where to write spectra.npz and concentrations.npz")
+    command.set_defaults(run=write)
+
+
+def write(given: argparse.Namespace) -> None:
+    """Write both sets."""
+    folder: Path = given.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "spectra.npz").write_bytes(spectra())
+    (folder / "concentrations.npz").write_bytes(concentrations())
 
 
 def spectra() -> bytes:

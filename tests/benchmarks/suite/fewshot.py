@@ -9,7 +9,6 @@ from statistics import mean, median
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from app.client import Client
 from app.demo.service import temporary_service
@@ -67,6 +66,8 @@ def _draw(client: Client, task: Task, shots: int, seed: int) -> Draw:
 
 
 def _plain(X: NDArray[np.float32], chosen: Examples, task: Task, C: float) -> float:
+    from sklearn.linear_model import LogisticRegression  # slow to import, and only this needs it
+
     head = LogisticRegression(C=C, max_iter=1_000).fit(X, chosen.labels)
     return 100 * float(head.score(task.embedded, task.test.labels))
 

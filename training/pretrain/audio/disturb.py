@@ -9,17 +9,17 @@ import math
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from training.backbones.baselines import MELS, RATE
 from training.pretrain.audio.clips import Clips
-from training.pretrain.audio.espeak import RATE
-from training.pretrain.audio.network import MELS
 
 WINDOW = round(0.8 * RATE)  # shorter than the served one, for speed: what follows a clip is silence
 _FFT = 20_480  # the window and most of the longest room, without wrapping round
 _ROOMS = 200
 _NOISES = 24
-_NOISE_LENGTH = 20 * RATE
+_NOISE_LENGTH = 8 * RATE
 
 
 class Disturb:
@@ -97,7 +97,9 @@ class Disturb:
         """Log mel energies [B, MELS, T] with bands moved, as by another vocal tract, and time bent."""
         count, frames = len(mel), mel.shape[2]
         band = torch.arange(MELS, device=self.device) - MELS / 2
-        mel = _pick(mel, MELS / 2 + band * self._uniform(0.92, 1.08, count) + self._uniform(-1.5, 1.5, count), 1)
+        mel = _pick(
+            mel, MELS / 2 + band * self._uniform(0.92, 1.08, count) + self._uniform(-1.5, 1.5, count), 1
+        )
         time = torch.arange(frames, device=self.device)
         cycles = time * self._uniform(0.06, 0.2, count) + self._uniform(0, 2 * math.pi, count)
         return _pick(mel, time + self._uniform(0, 3, count) * torch.sin(cycles), 2)
@@ -124,18 +126,18 @@ def _pick(values: Tensor, place: Tensor, axis: int) -> Tensor:
     return below + (above - below) * rest
 
 
-def rooms(rng: np.random.Generator) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """Impulse responses [rooms, samples]: the direct sound, then noise that fades by 60 dB in 0.08 to 0.5 s."""
+def rooms(rng: np.random.Generator) -> NDArray[np.float32]:
+    """Impulse responses [rooms, samples]: the direct sound, then noise, 60 dB down after 0.08 to 0.5 s."""
     t = np.arange(round(0.45 * RATE)) / RATE
     fading = 10 ** (-3 * t / rng.uniform(0.08, 0.5, (_ROOMS, 1)))
     tail = rng.standard_normal((_ROOMS, len(t))) * fading * (t > rng.uniform(0.001, 0.02, (_ROOMS, 1)))
     energy = np.sqrt((tail**2).sum(1, keepdims=True))
     response = tail / energy * 10 ** (-rng.uniform(0, 18, (_ROOMS, 1)) / 20)
     response[:, 0] = 1
-    return response.astype(np.float32)
+    return np.asarray(response, np.float32)
 
 
-def noises(rng: np.random.Generator) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def noises(rng: np.random.Generator) -> NDArray[np.float32]:
     """Noises [noises, samples] of unit power, from white to brown, some of them humming."""
     frequency = np.maximum(np.fft.rfftfreq(_NOISE_LENGTH, 1 / RATE), 20)
     made = []

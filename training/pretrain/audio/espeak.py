@@ -50,7 +50,7 @@ def library() -> ctypes.CDLL:
 
 
 class Speaker:
-    """espeak-ng with `count` random voices, `variants`. There can be one in a process."""
+    """espeak-ng with `count` random voices, `variants`. The library has one state: use one at a time."""
 
     def __init__(self, folder: Path, count: int, seed: int) -> None:
         self._library = library()
@@ -94,8 +94,7 @@ def _data_folder(espeak: ctypes.CDLL) -> Path:
     espeak.espeak_Info.restype = ctypes.c_char_p
     espeak.espeak_Initialize(_RETRIEVAL, 0, None, 0)
     found = ctypes.c_char_p()
-    espeak.espeak_Info(ctypes.byref(found))
-    espeak.espeak_Terminate()
+    espeak.espeak_Info(ctypes.byref(found))  # no espeak_Terminate: a second one in a process never returns
     return Path((found.value or b"").decode())
 
 

@@ -1,8 +1,9 @@
-"""The trained network as a backbone: an ONNX graph with every tap, its card, and the proof that both agree."""
+"""The trained network as a backbone: an ONNX graph with every tap, its card, and proof that both agree."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from models.backbone import GRAPH, AudioPreprocess, BackboneCard, Tap, write_bac
 from models.base import sha256
 from models.runtime import open_session
 from training.backbones.baselines import HOP, LOG_FLOOR, MELS, RATE, dft_kernels, mel_filters
-from training.backbones.graph import FLOAT, GraphWriter
+from training.backbones.graph import FLOAT, Dims, GraphWriter
 from training.backbones.parity import check_parity
 from training.pretrain.audio.network import (
     RANGE,
@@ -113,8 +114,8 @@ def to_onnx(network: Network, dims: dict[str, int]) -> bytes:
         _statistics(g, name, values, quarter)
     peak = g.node("ReduceMax", stage4, axes=[2], keepdims=0)
     _embedding(g, network, g.node("Concat", "stage4", peak, axis=1))
-    inputs = {"audio": (FLOAT, ("N", WINDOW))}
-    return g.to_bytes("durian-small", inputs, {name: ("N", dim) for name, dim in dims.items()})
+    outputs: dict[str, Dims] = {name: ("N", dim) for name, dim in dims.items()}
+    return g.to_bytes("durian-small", {"audio": (FLOAT, ("N", WINDOW))}, outputs)
 
 
 def _logmel(g: GraphWriter) -> str:
@@ -175,10 +176,9 @@ def _unit(g: GraphWriter, name: str, unit: Unit, x: str) -> str:
 
 def _affine(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Scale and shift that a normalisation amounts to once its statistics are fixed."""
-    mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None and variance is not None
-    scale = (norm.weight.double() / torch.sqrt(variance.double() + norm.eps)).detach()
-    return scale.numpy(), (norm.bias.double() - mean.double() * scale).detach().numpy()
+    weights = {name: value.detach().double().numpy() for name, value in norm.state_dict().items()}
+    scale = weights["weight"] / np.sqrt(weights["running_var"] + norm.eps)
+    return scale, weights["bias"] - weights["running_mean"] * scale
 
 
 def _block(g: GraphWriter, name: str, block: Block, x: str) -> str:
@@ -189,8 +189,7 @@ def _block(g: GraphWriter, name: str, block: Block, x: str) -> str:
 
 def _blocks(g: GraphWriter, name: str, stage: nn.Sequential, x: str) -> str:
     for number, block in enumerate(stage):
-        assert isinstance(block, Block)
-        x = _block(g, f"{name}_{number}", block, x)
+        x = _block(g, f"{name}_{number}", cast(Block, block), x)
     return x
 
 

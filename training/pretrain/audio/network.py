@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from training.backbones.baselines import FFT, FRAME, HOP, LOG_FLOOR, MELS, RATE, mel_filters
 
@@ -44,7 +44,7 @@ def planes(mel: Tensor) -> tuple[Tensor, Tensor]:
     quieter than the floor do not matter; the second has each band's mean over the sounding frames taken
     away, and with it the colour of the microphone. In silence, so in padding, both are zero.
     """
-    above = F.relu(mel - mel.amax((1, 2), keepdim=True) + RANGE)
+    above = functional.relu(mel - mel.amax((1, 2), keepdim=True) + RANGE)
     sounding = (above.amax(1, keepdim=True) * (2 / RANGE)).clamp(max=1)
     mean = (above * sounding).sum(2, keepdim=True) / sounding.sum(2, keepdim=True)
     return torch.stack([above, (above - mean) * sounding], 1) / 3, sounding
@@ -75,7 +75,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         past = x if self.shortcut is None else self.shortcut(x)
-        return F.relu(self.second(F.relu(self.first(x))) + past)
+        return functional.relu(self.second(functional.relu(self.first(x))) + past)
 
 
 class Network(nn.Module):
@@ -97,13 +97,13 @@ class Network(nn.Module):
         return self.taps(*planes(self.logmel(wave)))
 
     def taps(self, inputs: Tensor, sounding: Tensor) -> dict[str, Tensor]:
-        """All taps, from what `planes` gives: of each stage `NAME_mean`, and `NAME` with the deviation too."""
-        half = F.max_pool1d(sounding, 5, 2, 2)
-        quarter = F.max_pool1d(half, 3, 2, 1)
-        stem = F.relu(self.stem(inputs))
+        """All taps, from what `planes` gives: `NAME_mean` of each stage, and `NAME` with deviations."""
+        half = functional.max_pool1d(sounding, 5, 2, 2)
+        quarter = functional.max_pool1d(half, 3, 2, 1)
+        stem = functional.relu(self.stem(inputs))
         stage1 = self.stage1(stem)
         stage2 = self.stage2(stage1).flatten(1, 2)
-        stage3 = self.stage3(F.relu(self.fold(stage2)))
+        stage3 = self.stage3(functional.relu(self.fold(stage2)))
         stage4 = self.stage4(stage3)
         pooled = {
             "logmel": statistics(inputs[:, 0], sounding),

@@ -1,4 +1,4 @@
-"""Sounds that are not speech, by formula. A class is a family with its own parameters; clips vary around it."""
+"""Sounds that are not speech, by formula: a class is a family and its parameters; clips vary around it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def chirp(kind: np.random.Generator, clip: np.random.Generator, t: Array) -> Arr
 
 def harmonics(kind: np.random.Generator, clip: np.random.Generator, t: Array) -> Array:
     """A steady tone with its own timbre: weights of its first twelve harmonics."""
-    pitch = near(float(np.exp(kind.uniform(np.log(80), np.log(900)))), clip)
+    pitch = near(_pitch(kind, 80, 900), clip)
     weights = kind.dirichlet(np.full(12, 0.6))
     vibrato = 1 + 0.01 * np.sin(2 * np.pi * clip.uniform(4, 7) * t)
     phase = _phase(pitch * vibrato)
@@ -47,25 +47,29 @@ def harmonics(kind: np.random.Generator, clip: np.random.Generator, t: Array) ->
 
 def modulated(kind: np.random.Generator, clip: np.random.Generator, t: Array) -> Array:
     """Frequency modulation: a carrier, a ratio and an index."""
-    carrier = near(float(np.exp(kind.uniform(np.log(200), np.log(2500)))), clip)
+    carrier = near(_pitch(kind, 200, 2500), clip)
     rate = carrier * kind.choice([0.01, 0.05, 0.5, 1.0, 1.414, 2.0, 3.5])
     index = near(kind.uniform(0.5, 8), clip)
-    return np.sin(2 * np.pi * carrier * t + index * np.sin(2 * np.pi * rate * t)) * _decay(kind, t)
+    phase = 2 * np.pi * carrier * t + index * np.sin(2 * np.pi * rate * t)
+    return np.asarray(np.sin(phase) * _decay(kind, t))
 
 
 def noise(kind: np.random.Generator, clip: np.random.Generator, t: Array) -> Array:
     """Noise through one band or two, perhaps fluttering."""
-    bands = [(float(np.exp(kind.uniform(np.log(200), np.log(6000)))), kind.uniform(0.05, 0.6)) for _ in range(2)]
+    bands = [(_pitch(kind, 200, 6000), kind.uniform(0.05, 0.6)) for _ in range(2)]
     white = np.fft.rfft(clip.standard_normal(len(t)))
     frequency = np.maximum(np.fft.rfftfreq(len(t), 1 / RATE), 1)
     gain = _sum(np.exp(-0.5 * (np.log(frequency / near(f, clip)) / width) ** 2) for f, width in bands)
     flutter = 1 + kind.choice([0, 0, 1]) * np.sin(2 * np.pi * near(kind.uniform(3, 30), clip) * t)
-    return np.fft.irfft(white * gain, len(t)) * flutter * _decay(kind, t)
+    return np.asarray(np.fft.irfft(white * gain, len(t)) * flutter * _decay(kind, t))
 
 
 def clicks(kind: np.random.Generator, clip: np.random.Generator, t: Array) -> Array:
     """A train of ringing clicks at a steady rate."""
-    rate, ring = near(kind.uniform(3, 40), clip), near(float(np.exp(kind.uniform(np.log(300), np.log(5000)))), clip)
+    rate, ring = (
+        near(kind.uniform(3, 40), clip),
+        near(_pitch(kind, 300, 5000), clip),
+    )
     since = (t + clip.uniform(0, 1 / rate)) % (1 / rate)
     return np.exp(-since * kind.uniform(60, 600)) * np.sin(2 * np.pi * ring * since)
 
@@ -77,7 +81,11 @@ def rhythm(kind: np.random.Generator, clip: np.random.Generator, t: Array) -> Ar
     since, step = (place % 1) / tempo, steps[place.astype(int) % 8]
     hit = np.exp(-since * 40)
     low, high = (near(f, clip) for f in (kind.uniform(80, 200), kind.uniform(500, 3000)))
-    parts = (np.sin(2 * np.pi * low * since), np.sin(2 * np.pi * high * since), clip.standard_normal(len(t)) / 3)
+    parts = (
+        np.sin(2 * np.pi * low * since),
+        np.sin(2 * np.pi * high * since),
+        clip.standard_normal(len(t)) / 3,
+    )
     return _sum((step == i) * part for i, part in enumerate(parts)) * hit
 
 
@@ -92,7 +100,7 @@ def melody(kind: np.random.Generator, clip: np.random.Generator, t: Array) -> Ar
 
 def sweep(kind: np.random.Generator, clip: np.random.Generator, t: Array) -> Array:
     """A siren: the frequency swings around a centre."""
-    centre = near(float(np.exp(kind.uniform(np.log(300), np.log(2500)))), clip)
+    centre = near(_pitch(kind, 300, 2500), clip)
     depth, rate = kind.uniform(0.1, 0.8), near(kind.uniform(1.5, 12), clip)
     swing = 2 * np.pi * rate * t + clip.uniform(0, 2 * np.pi)
     return np.sin(_phase(centre * 2 ** (depth * np.sin(swing)))) * _fade(t)
@@ -100,6 +108,11 @@ def sweep(kind: np.random.Generator, clip: np.random.Generator, t: Array) -> Arr
 
 FAMILIES: tuple[Maker, ...] = (chirp, harmonics, modulated, noise, clicks, rhythm, melody, sweep)
 CLASSES = PER_FAMILY * len(FAMILIES)
+
+
+def _pitch(rng: np.random.Generator, low: float, high: float) -> float:
+    """A frequency between two others, even on a logarithmic scale."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def _phase(frequency: Array | float) -> Array:

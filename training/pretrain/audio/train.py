@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from training.pretrain.audio.clips import Clips
 from training.pretrain.audio.disturb import Disturb
@@ -56,16 +56,20 @@ class Loss(nn.Module):
         self.spell = nn.Linear(DIM, units.shape[1]) if units.size else None
 
     def forward(self, embedding: Tensor, labels: Tensor) -> Tensor:
-        cosine = F.normalize(embedding) @ F.normalize(self.classes).T
-        cosine = cosine - self.plan.margin * F.one_hot(labels, len(self.classes))
-        angular = F.cross_entropy(self.plan.scale * cosine, labels)
+        cosine = functional.normalize(embedding) @ functional.normalize(self.classes).T
+        cosine = cosine - self.plan.margin * functional.one_hot(labels, len(self.classes))
+        angular = functional.cross_entropy(self.plan.scale * cosine, labels)
         if self.spell is None:
             return angular
-        told = F.binary_cross_entropy_with_logits(self.spell(embedding), self.units[labels], reduction="sum")
+        told = functional.binary_cross_entropy_with_logits(
+            self.spell(embedding), self.units[labels], reduction="sum"
+        )
         return angular + self.plan.spelling * told / len(labels)
 
 
-def train(clips: Clips, plan: Plan, seed: int, *, checkpoint: Path | None = None, say: Say = print) -> Network:
+def train(
+    clips: Clips, plan: Plan, seed: int, *, checkpoint: Path | None = None, say: Say = print
+) -> Network:
     """The trained network, on the CPU, in evaluation mode; a GPU does the work where there is one."""
     torch.manual_seed(seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -73,7 +77,9 @@ def train(clips: Clips, plan: Plan, seed: int, *, checkpoint: Path | None = None
     loss = Loss(clips.units, plan).to(device)
     disturb = Disturb(clips, seed, device)
     labels = torch.from_numpy(clips.labels).to(device)
-    optimiser = torch.optim.AdamW([*network.parameters(), *loss.parameters()], plan.rate, weight_decay=plan.decay)
+    optimiser = torch.optim.AdamW(
+        [*network.parameters(), *loss.parameters()], plan.rate, weight_decay=plan.decay
+    )
     for step, progress in _progress(plan):
         for group in optimiser.param_groups:
             group["lr"] = plan.rate * _schedule(progress, plan.warmup)

@@ -7,7 +7,6 @@ regression with its usual penalty; every figure is the mean over draws of the su
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path

@@ -6,7 +6,6 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,11 +15,9 @@ from torch import Tensor
 from training.pretrain.image.glyphs import draw, random_glyphs
 from training.pretrain.image.network import Encoder, Projector, contrast
 from training.pretrain.image.scenes import random_pair
-from training.pretrain.image.views import Dice, glyph_views, scene_views
+from training.pretrain.image.views import Dice, glyph_views, scene_views, to_tensor
 
 log = logging.getLogger(__name__)
-
-CHECKPOINT = "checkpoint.pt"
 
 
 @dataclass(frozen=True)
@@ -105,13 +102,10 @@ class Trainer:
         return {"glyphs": float(glyphs.detach()), "scenes": float(scenes.detach())}
 
     def _glyphs(self) -> Tensor:
-        return glyph_views(self._tensor(self.data.glyphs()), self.dice)
+        return glyph_views(to_tensor(self.data.glyphs()).to(self.device), self.dice)
 
     def _scenes(self) -> Tensor:
-        return scene_views(self._tensor(self.data.scenes()), self.dice)
-
-    def _tensor(self, pixels: NDArray[np.uint8]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(pixels)).to(self.device).float() / 255
+        return scene_views(to_tensor(self.data.scenes()).to(self.device), self.dice)
 
     def _rate(self) -> float:
         """Linear warm-up, then half a cosine down to nothing."""
@@ -119,21 +113,30 @@ class Trainer:
         return float(self.recipe.rate * warm * 0.5 * (1 + np.cos(np.pi * self.progress)))
 
 
-def train(recipe: Recipe, folder: Path, every: int = 100) -> Encoder:
-    """Run the recipe, on a GPU where there is one; a checkpoint in `folder` each `every` steps."""
+def train(recipe: Recipe, checkpoint: Path, every: int = 100) -> Encoder:
+    """Run the recipe, on a GPU where there is one; the encoder is saved each `every` steps and at the end."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(recipe, device)
     while trainer.progress < 1:
         losses = trainer.step()
         if trainer.steps % every == 0:
             log.info("step %d, %.0f %%, %s", trainer.steps, 100 * trainer.progress, losses)
-            _save(trainer.encoder.state_dict(), folder)
-    _save(trainer.encoder.state_dict(), folder)
+            _save(trainer.encoder, checkpoint)
+    _save(trainer.encoder, checkpoint)
+    log.info("%d steps", trainer.steps)
     return trainer.encoder.eval().cpu()
 
 
-def _save(state: dict[str, Any], folder: Path) -> None:
+def load(checkpoint: Path) -> Encoder:
+    """The encoder that a run saved."""
+    encoder = Encoder()
+    encoder.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+    return encoder.eval()
+
+
+def _save(encoder: Encoder, checkpoint: Path) -> None:
     """Replaces the checkpoint whole, so that a cut-off leaves the last one."""
-    unfinished = folder / f"{CHECKPOINT}.part"
-    torch.save(state, unfinished)
-    unfinished.replace(folder / CHECKPOINT)
+    unfinished = checkpoint.with_suffix(".part")
+    torch.save(encoder.state_dict(), unfinished)
+    unfinished.replace(checkpoint)

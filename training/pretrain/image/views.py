@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -31,6 +33,11 @@ class Dice:
     def chance(self, probability: float, *shape: int) -> Tensor:
         """Booleans."""
         return self.uniform(0, 1, *shape) < probability
+
+
+def to_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """The same numbers in [0, 1], float32."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).float() / 255
 
 
 def glyph_views(ink: Tensor, dice: Dice) -> Tensor:

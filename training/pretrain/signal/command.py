@@ -13,13 +13,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--steps", type=int, default=3200, help="of training; gives equal weights each time")
     command.add_argument("--minutes", type=float, help="end the training after so long, if that comes first")
+    command.add_argument("--cache", type=Path, default=Path("build/pretrain"), help="of the checkpoint")
     command.add_argument("--threads", type=int, default=1, help="of the CPU")
     command.add_argument("--evaluate", type=Path, metavar="DIR", help="also print the figures on real data")
     command.set_defaults(run=run)
 
 
 def run(given: argparse.Namespace) -> None:
-    """Train, export, prove parity; a checkpoint stays beside `--out`'s folder until that is done."""
+    """Train, export, prove parity; the weights of the last minute are kept in the cache meanwhile."""
     import torch
 
     from models.backbone import write_backbone
@@ -27,7 +28,8 @@ def run(given: argparse.Namespace) -> None:
 
     torch.set_num_threads(given.threads)
     plan = train.Plan(given.steps, given.minutes, given.seed)
-    trained = train.train(plan, given.out.with_suffix(".checkpoint.pt"), _say)
+    given.cache.mkdir(parents=True, exist_ok=True)
+    trained = train.train(plan, given.cache / f"signal-{given.seed}.pt", _say)
     exported = export.export(trained.network)
     write_backbone(given.out, exported.card, exported.files)
     _say(f"{exported.card.id}: {trained.steps} steps in {trained.seconds:.0f} s, {exported.card.digest}")

@@ -35,7 +35,7 @@ FAMILIES: tuple[Family, ...] = (
     Family("siblings", series.siblings, 26),
 )
 BATCH = sum(family.count for family in FAMILIES)
-KINDS = len(FAMILIES) - 1 + len(series.PROCESSES)
+KINDS = len(FAMILIES) - 2 + len(series.PROCESSES)
 """Classes to tell apart: each family one, but `series` and `siblings` one a process."""
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,13 +114,36 @@ def ridge(features: Matrix, y: Matrix, new: Matrix) -> Matrix:
     return np.asarray(head.logits(frame.enter(new))[:, 0] * scale)
 
 
-def pls(x: Matrix, y: Matrix, new: Matrix, components: int = 10, *, snv: bool = False) -> Matrix:
-    """Partial least squares on the spectra themselves: the method to beat. Needs scikit-learn."""
+def baselines(data_folder: Path) -> dict[str, float]:
+    """The same figures of what is to be beaten: linear heads on the raw signal, and PLS on SNV spectra.
+
+    Needs scikit-learn. PLS has ten components, or as many (1 to 10) as cross-validation on the examples says.
+    """
+    found = evaluate(np.asarray, data_folder)
+    found["tecator_pls_10"] = fat_error(partial(pls, components=10), data_folder)
+    found["tecator_pls_cv"] = fat_error(cross_validated_pls, data_folder)
+    found["tecator_pls_snv_cv"] = fat_error(
+        lambda x, y, new: cross_validated_pls(standardised(x), y, standardised(new)), data_folder
+    )
+    return found
+
+
+def pls(x: Matrix, y: Matrix, new: Matrix, components: int) -> Matrix:
+    """Partial least squares on spectra `x` [n, points] for `y` [n]; its answers for `new` [m, points]."""
     from sklearn.cross_decomposition import PLSRegression
 
-    if snv:
-        x, new = standardised(x), standardised(new)
     return np.asarray(PLSRegression(components, scale=False).fit(x, y).predict(new)).ravel()
+
+
+def cross_validated_pls(x: Matrix, y: Matrix, new: Matrix) -> Matrix:
+    """`pls` with the number of components of least ten-fold error on `x` and `y`."""
+    folds = np.arange(len(x)) % 10
+
+    def error(components: int) -> float:
+        held_out = [pls(x[folds != f], y[folds != f], x[folds == f], components) for f in range(10)]
+        return float(sum(((got - y[folds == f]) ** 2).sum() for f, got in enumerate(held_out)))
+
+    return pls(x, y, new, min(range(1, 11), key=error))
 
 
 def resampled(signals: Matrix) -> NDArray[np.float32]:

@@ -21,7 +21,6 @@ from torch.nn import functional
 from training.pretrain.signal.curriculum import KINDS, SHAPE_BINS, Batch, Floats, draw, parameter_names
 from training.pretrain.signal.network import DIM, SignalNetwork
 
-_CALIBRATION = 24  # batches that set the scale of the known parameters
 _TEMPERATURE = 0.15
 _WARM_UP = 0.05
 _LONGEST_GRADIENT = 5.0
@@ -30,13 +29,17 @@ _SAVE_EVERY = 60.0  # seconds
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to train: `steps`, or `minutes` where they end first. Only `steps` alone is reproducible."""
+    """How long to train: `steps`, or `minutes` where they end first. Only `steps` alone is reproducible.
+
+    `rate` and `decay` are AdamW's; `calibration` batches set the scale of the known parameters.
+    """
 
     steps: int = 6000
     minutes: float | None = None
     seed: int = 0
     rate: float = 3e-3
     decay: float = 0.02
+    calibration: int = 24
 
     def progress(self, step: int, seconds: float) -> float:
         """0 at the start, 1 at the end."""
@@ -128,7 +131,7 @@ def train(plan: Plan, checkpoint: Path, emit: Callable[[str], object] = print) -
     torch.manual_seed(plan.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     rng, names = np.random.default_rng(plan.seed), parameter_names()
-    scale = Scale.of(draw(names, rng) for _ in range(_CALIBRATION))
+    scale = Scale.of(draw(names, rng) for _ in range(plan.calibration))
     network = SignalNetwork().to(device)
     objectives = Objectives(len(names), scale).to(device)
     optimiser = torch.optim.AdamW(

@@ -1,0 +1,87 @@
+"""Removes what nothing names any more: blobs of deleted uploads, artefacts of deleted versions, leftovers.
+
+Only what has been untouched for an hour goes: bytes are stored before the row that names them, and storing
+bytes that are there already touches them, so what a request is about to name is always young.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import select
+
+from app.db.database import Database
+from app.db.tables import ACTIVE, Example, File, Job, Version
+from app.settings import Settings
+from models.errors import DurianError
+from models.store import TEMPORARY
+
+GRACE_SECONDS = 3_600.0
+_EVERY_SECONDS = 600.0
+log = logging.getLogger(__name__)
+
+
+class Sweeper:
+    """`sweep` once, or `start` to sweep every ten minutes."""
+
+    def __init__(self, settings: Settings, db: Database, grace: float = GRACE_SECONDS) -> None:
+        self.settings = settings
+        self.db = db
+        self.grace = grace
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self.sweep()
+            except (DurianError, OSError):
+                log.exception("a sweep broke off")
+            if self._stop.wait(_EVERY_SECONDS):
+                return
+
+    def sweep(self) -> int:
+        """Remove everything stale; how many files and folders went."""
+        # What is on disk is listed before what is named: a name that comes later is never missed.
+        old = [path for path in self._stored() if self._is_old(path)]
+        named = self._named() if old else set()
+        stale = [path for path in old if path.name not in named]
+        for path in stale:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        return len(stale)
+
+    def _stored(self) -> Iterator[Path]:
+        for root in (self.settings.blobs, self.settings.artefacts):
+            yield from root.glob("??/*")
+        yield from self.settings.work.glob("*")
+
+    def _is_old(self, path: Path) -> bool:
+        try:
+            age = time.time() - path.stat().st_mtime
+        except FileNotFoundError:
+            return False
+        return age > self.grace or (age > 60 and path.name.startswith(TEMPORARY))
+
+    def _named(self) -> set[str]:
+        """Digests and work folders that something refers to."""
+        with self.db.read() as session:
+            found = set(session.scalars(select(Version.artefact)))
+            for column in (File.blob, File.pack, Example.pack):
+                found |= set(session.scalars(select(column).distinct()))
+            for job in session.scalars(select(Job).where(Job.status.in_(ACTIVE))):
+                found |= {digest for digest in job.spec["packs"].values() if digest is not None}
+                found.add(f"{job.id}-{job.fence}")
+        return found
