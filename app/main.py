@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -44,9 +45,12 @@ from app.services.sweep import Sweeper
 from app.settings import Settings
 from app.worker import Worker
 from models import __version__
+from models.errors import DurianError
 from models.features import FeatureCache
 from models.shelf import Shelf
 from models.store import BlobStore
+
+log = logging.getLogger(__name__)
 
 ROUTERS = (
     predictions.router,
@@ -70,11 +74,18 @@ class Process:
 
     def start(self, *, worker: bool) -> None:
         """Load what is published, then take requests and, if asked, jobs."""
+        # The training side takes a second to import; nobody needs to wait for that to predict.
+        threading.Thread(target=self._warm, name="warm-training", daemon=True).start()
         self.services.registry.start()
         if worker:
-            self.services.methods.all()
             self.worker.start()
             self.sweeper.start()
+
+    def _warm(self) -> None:
+        try:
+            self.services.methods.all()
+        except DurianError as error:
+            log.error("no job can run: %s", error.message)
 
     def close(self) -> None:
         self.worker.stop()

@@ -108,6 +108,11 @@ class Client(_Api[SyncDriver]):
         self._http = httpx.Client(transport=transport, **_options(url, key))
         super().__init__(SyncDriver(self._http, retry, timeout))
 
+    @property
+    def url(self) -> str:
+        """Address of the service."""
+        return str(self._http.base_url).rstrip("/")
+
     def close(self) -> None:
         self._http.close()
 
@@ -132,6 +137,11 @@ class AsyncClient(_Api[AsyncDriver]):
     ) -> None:
         self._http = httpx.AsyncClient(transport=transport, **_options(url, key))
         super().__init__(AsyncDriver(self._http, retry, timeout))
+
+    @property
+    def url(self) -> str:
+        """Address of the service."""
+        return str(self._http.base_url).rstrip("/")
 
     async def aclose(self) -> None:
         await self._http.aclose()

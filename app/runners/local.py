@@ -17,6 +17,9 @@ from models.fitspec import FitSpec
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _START_SECONDS = 60.0
+# What every child needs, imported once in the forkserver: the training side, this module with what it
+# imports, and the program itself, which multiprocessing runs again in each child as `__mp_main__`.
+_PRELOAD = [ENTRY, __name__, "app.cli"]
 
 
 def _enter(function: str, *arguments: object) -> None:
@@ -54,7 +57,7 @@ class LocalRunner:
     """Children of this process's forkserver."""
 
     def __init__(self) -> None:
-        _CONTEXT.set_forkserver_preload([ENTRY])
+        _CONTEXT.set_forkserver_preload(_PRELOAD)
         self._methods: list[dict[str, Any]] | None = None
 
     def start(self, spec: FitSpec, spec_path: str) -> LocalRun:

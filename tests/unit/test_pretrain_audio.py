@@ -116,15 +116,16 @@ def test_loudness_and_silence_after_the_clip_do_not_matter() -> None:
 
 
 def test_two_steps_train_and_export_with_parity(corpus: clips.Clips, tmp_path: Path) -> None:
-    plan = train.Plan(steps=2, batch=8, checkpoint_every=1)
+    plan = train.Plan(steps=2, batch=8, checkpoint_every=1, measured=2)
     lines: list[str] = []
     model = train.train(corpus, plan, 0, checkpoint=tmp_path / "net.pt", say=lines.append)
     again = train.train(corpus, plan, 0, say=lines.append)
     assert len(lines) == 4
     weights = torch.load(tmp_path / "net.pt", weights_only=True)
     assert weights.keys() == model.state_dict().keys()
-    assert torch.equal(model.embed.weight, again.embed.weight)
-    assert not torch.equal(model.embed.weight, network.Network().embed.weight)
+    assert torch.equal(model.stem.conv.weight, again.stem.conv.weight)
+    assert not torch.equal(model.stem.conv.weight, network.Network().stem.conv.weight)
+    assert (model.deviation > 0).all()
     card = export.export(model, tmp_path / "out", "a test")
     assert card.taps[-1].name == "embedding"
     assert export.check(model, (tmp_path / "out" / "model.onnx").read_bytes()) <= export.TOLERANCE
@@ -137,12 +138,19 @@ def test_an_export_that_strays_is_refused(corpus: clips.Clips) -> None:
         export.check(other, export.to_onnx(model, dims))
 
 
-def test_loss_falls_when_classes_are_told_apart(corpus: clips.Clips) -> None:
-    loss = train.Loss(corpus.units, train.Plan())
-    labels = torch.arange(8)
-    near = loss(loss.classes.detach()[labels], labels)
-    far = loss(-loss.classes.detach()[labels], labels)
-    assert near < 0.1 < far
+def test_the_loss_is_a_softmax_of_cosines_with_a_margin_and_a_spelling() -> None:
+    plan = train.Plan(scale=2.0, margin=0.5, spelling=0.25)
+    loss = train.Loss(np.array([[True, False, True], [False, False, False]]), plan)
+    loss.project = torch.nn.Identity()
+    with torch.no_grad():
+        loss.classes.copy_(torch.eye(2, train.PROJECTED))
+        loss.spell.weight.zero_()
+        loss.spell.bias.zero_()
+    row = 3 * torch.eye(2, train.PROJECTED)[:1]  # points at class 0, whatever its length
+    value = loss({"stage4": row[:, :100], "stage4_peak": row[:, 100:]}, torch.tensor([0]))
+    cosines = 2 * np.array([1 - 0.5, 0])
+    expected = np.log(np.exp(cosines).sum()) - cosines[0] + 0.25 * 3 * np.log(2)
+    assert float(value.detach()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_digits_that_are_told_apart_score_one_and_noise_scores_chance(tmp_path: Path) -> None:

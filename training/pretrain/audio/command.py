@@ -17,7 +17,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=Path, required=True, help="folder of the new backbone")
     command.add_argument("--seed", type=int, default=0)
     length = command.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, default=20_000, help="of training; repeatable")
+    length.add_argument("--steps", type=int, default=16_000, help="of training; repeatable")
     length.add_argument("--minutes", type=float, help="of training, however many steps that makes")
     command.add_argument("--cache", type=Path, default=Path("build/pretrain"), help="where clips are kept")
     command.add_argument("--threads", type=int, default=1, help="of the CPU")

@@ -19,7 +19,7 @@ WINDOW = round(0.8 * RATE)  # shorter than the served one, for speed: what follo
 _FFT = 20_480  # the window and most of the longest room, without wrapping round
 _ROOMS = 200
 _NOISES = 24
-_NOISE_LENGTH = 8 * RATE
+_NOISE_LENGTH = 20 * RATE
 
 
 class Disturb:
@@ -35,6 +35,10 @@ class Disturb:
         self._rooms = torch.fft.rfft(torch.from_numpy(rooms(rng)).to(device), n=_FFT)
         self._noises = torch.from_numpy(noises(rng)).to(device)
         self._octaves = torch.log2(torch.fft.rfftfreq(_FFT, 1 / RATE, device=device).clamp(min=20) / 1000)
+
+    def draw(self, count: int) -> Tensor:
+        """Which clips come next: ids [count]."""
+        return torch.randint(len(self._starts), (count,), generator=self.random, device=self.device)
 
     def __call__(self, ids: Tensor) -> Tensor:
         wave, inside = self._place(ids.to(self.device))

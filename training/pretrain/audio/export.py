@@ -64,7 +64,7 @@ def export(network: Network, folder: Path, source: str) -> BackboneCard:
 
 def _taps(dims: dict[str, int]) -> tuple[Tap, ...]:
     """From the bottom to the top."""
-    taps = [Tap(name=name, dim=dim, depth=DEPTHS[name.removesuffix("_mean")]) for name, dim in dims.items()]
+    taps = [Tap(name=name, dim=dim, depth=DEPTHS[name.split("_")[0]]) for name, dim in dims.items()]
     return tuple(sorted(taps, key=lambda tap: (tap.depth, tap.dim)))
 
 
@@ -112,8 +112,8 @@ def to_onnx(network: Network, dims: dict[str, int]) -> bytes:
     _statistics(g, "stage1", _flat(g, STAGE1 * (MELS // 4), stage1), half)
     for name, values in (("stage2", stage2), ("stage3", stage3), ("stage4", stage4)):
         _statistics(g, name, values, quarter)
-    peak = g.node("ReduceMax", stage4, axes=[2], keepdims=0)
-    _embedding(g, network, g.node("Concat", "stage4", peak, axis=1))
+    g.node("ReduceMax", stage4, axes=[2], keepdims=0, out="stage4_peak")
+    _embedding(g, network)
     outputs: dict[str, Dims] = {name: ("N", dim) for name, dim in dims.items()}
     return g.to_bytes("durian-small", {"audio": (FLOAT, ("N", WINDOW))}, outputs)
 
@@ -193,11 +193,8 @@ def _blocks(g: GraphWriter, name: str, stage: nn.Sequential, x: str) -> str:
     return x
 
 
-def _embedding(g: GraphWriter, network: Network, x: str) -> None:
-    scale, shift = _affine(network.norm)
-    weight = network.embed.weight.detach().double().numpy() * scale[:, None]
-    constants = (
-        g.constant("embedding_weight", weight.astype(np.float32)),
-        g.constant("embedding_bias", shift.astype(np.float32)),
-    )
-    g.node("Gemm", x, *constants, transB=1, out="embedding")
+def _embedding(g: GraphWriter, network: Network) -> None:
+    """The statistics of stages 2 and 4, standardised."""
+    mean, deviation = (g.constant(name, getattr(network, name).numpy()) for name in ("mean", "deviation"))
+    centred = g.node("Sub", g.node("Concat", "stage2", "stage4", axis=1), mean)
+    g.node("Div", centred, deviation, out="embedding")

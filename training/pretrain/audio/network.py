@@ -1,7 +1,8 @@
-"""The network: log mel energies, two 2-D stages, two 1-D stages over time, pooled into an embedding.
+"""The network: log mel energies, two 2-D stages, two 1-D stages over time, each pooled over time.
 
 A residual network (He et al. 2016) whose later stages treat frequency as channels, as TC-ResNet does
-(Choi et al. 2019), for speed on one core.
+(Choi et al. 2019), for speed on one core. The embedding takes the statistics of a middle stage and of the
+last: what is nearest to the task of training carries over least (Yosinski et al. 2014).
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from training.backbones.baselines import FFT, FRAME, HOP, LOG_FLOOR, MELS, RATE,
 SECONDS = 1.0
 WINDOW = round(RATE * SECONDS)
 RANGE = 9.0  # nepers of power, 39 dB: what is further below the peak counts as silence
-DIM = 160
 STEM, STAGE1, STAGE2, WIDE = 16, 32, 64, 160
+DIM = 2 * (STAGE2 * MELS // 8 + WIDE)
 
 
 class LogMel(nn.Module):
@@ -79,7 +80,13 @@ class Block(nn.Module):
 
 
 class Network(nn.Module):
-    """Waves [N, WINDOW] -> {tap: features [N, dim]}; the last tap is `embedding`."""
+    """Waves [N, WINDOW] -> {tap: features [N, dim]}; the last tap is `embedding`.
+
+    `mean` and `deviation` [DIM] are of the embedding over the training clips, which it is standardised by.
+    """
+
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,14 +97,14 @@ class Network(nn.Module):
         self.fold = Unit(STAGE2 * (MELS // 8), WIDE, 1, (1,))
         self.stage3 = nn.Sequential(Block(WIDE, WIDE, (1,)), Block(WIDE, WIDE, (1,)))
         self.stage4 = nn.Sequential(Block(WIDE, WIDE, (1,)), Block(WIDE, WIDE, (1,)))
-        self.embed = nn.Linear(3 * WIDE, DIM, bias=False)
-        self.norm = nn.BatchNorm1d(DIM)
+        self.register_buffer("mean", torch.zeros(DIM))
+        self.register_buffer("deviation", torch.ones(DIM))
 
     def forward(self, wave: Tensor) -> dict[str, Tensor]:
         return self.taps(*planes(self.logmel(wave)))
 
     def taps(self, inputs: Tensor, sounding: Tensor) -> dict[str, Tensor]:
-        """All taps, from what `planes` gives: `NAME_mean` of each stage, and `NAME` with deviations."""
+        """All taps, from what `planes` gives: `STAGE_mean`, and `STAGE` with deviations."""
         half = functional.max_pool1d(sounding, 5, 2, 2)
         quarter = functional.max_pool1d(half, 3, 2, 1)
         stem = functional.relu(self.stem(inputs))
@@ -113,9 +120,10 @@ class Network(nn.Module):
             "stage3": statistics(stage3, quarter),
             "stage4": statistics(stage4, quarter),
         }
-        summary = torch.cat([pooled["stage4"], stage4.amax(2)], 1)
         means = {f"{name}_mean": both.chunk(2, 1)[0] for name, both in pooled.items()}
-        return means | pooled | {"embedding": self.norm(self.embed(summary))}
+        both = torch.cat([pooled["stage2"], pooled["stage4"]], 1)
+        top = {"stage4_peak": stage4.amax(2), "embedding": (both - self.mean) / self.deviation}
+        return means | pooled | top
 
 
 def statistics(x: Tensor, weight: Tensor) -> Tensor:

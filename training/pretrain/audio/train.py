@@ -4,6 +4,9 @@ A cosine softmax with an additive margin (Wang et al. 2018, AM-Softmax) over all
 must come closer to their class than to any other by the margin, across voices, rooms and microphones.
 Beside it the embedding must tell, linearly, which sounds of speech are in the word, and which come first
 and last: these are shared between words, so they are learnt from few clips and carry over to new words.
+
+Both losses see the top of the network through a projection that is thrown away afterwards, since what lies
+below one transfers better (Chen et al. 2020, SimCLR, section 4.2).
 """
 
 from __future__ import annotations
@@ -22,16 +25,23 @@ from torch.nn import functional
 
 from training.pretrain.audio.clips import Clips
 from training.pretrain.audio.disturb import Disturb
-from training.pretrain.audio.network import DIM, Network, planes
+from training.pretrain.audio.network import WIDE, Network, planes
 
 Say = Callable[[str], object]
+STILL = 0.02  # channels that vary less are not blown up to the size of the others
+PROJECTED = 160
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how: `steps`, or `minutes` where that is given (then the machine decides the steps)."""
+    """How long and how: `steps`, or `minutes` where that is given (then the machine decides the steps).
 
-    steps: int = 6000
+    `batch` clips a step; `rate`, of learning, rises over the share `warmup` and falls to zero; `decay` of
+    weights; `scale` and `margin` of the cosine softmax; `spelling`, the weight of the second loss;
+    `measured`, batches that the embedding is standardised over.
+    """
+
+    steps: int = 16_000
     minutes: float | None = None
     batch: int = 96
     rate: float = 2.5e-3
@@ -41,10 +51,11 @@ class Plan:
     warmup: float = 0.04
     decay: float = 0.02
     checkpoint_every: int = 50
+    measured: int = 40
 
 
 class Loss(nn.Module):
-    """Loss of embeddings [N, D] and labels [N]: by angle to one direction a class, and by spelling."""
+    """Loss of taps and labels [N]: by angle to one direction a class, and by spelling."""
 
     units: Tensor
 
@@ -52,17 +63,19 @@ class Loss(nn.Module):
         super().__init__()
         self.plan = plan
         self.register_buffer("units", torch.from_numpy(units).float())
-        self.classes = nn.Parameter(torch.randn(len(units), DIM))
-        self.spell = nn.Linear(DIM, units.shape[1]) if units.size else None
+        self.project = nn.Sequential(nn.Linear(3 * WIDE, PROJECTED, bias=False), nn.BatchNorm1d(PROJECTED))
+        self.classes = nn.Parameter(torch.randn(len(units), PROJECTED))
+        self.spell = nn.Linear(PROJECTED, units.shape[1]) if units.size else None
 
-    def forward(self, embedding: Tensor, labels: Tensor) -> Tensor:
-        cosine = functional.normalize(embedding) @ functional.normalize(self.classes).T
+    def forward(self, taps: dict[str, Tensor], labels: Tensor) -> Tensor:
+        projected = self.project(torch.cat([taps["stage4"], taps["stage4_peak"]], 1))
+        cosine = functional.normalize(projected) @ functional.normalize(self.classes).T
         cosine = cosine - self.plan.margin * functional.one_hot(labels, len(self.classes))
         angular = functional.cross_entropy(self.plan.scale * cosine, labels)
         if self.spell is None:
             return angular
         told = functional.binary_cross_entropy_with_logits(
-            self.spell(embedding), self.units[labels], reduction="sum"
+            self.spell(projected), self.units[labels], reduction="sum"
         )
         return angular + self.plan.spelling * told / len(labels)
 
@@ -83,13 +96,23 @@ def train(
     for step, progress in _progress(plan):
         for group in optimiser.param_groups:
             group["lr"] = plan.rate * _schedule(progress, plan.warmup)
-        ids = torch.randint(len(clips), (plan.batch,), generator=disturb.random, device=device)
+        ids = disturb.draw(plan.batch)
         value = _step(network, loss, optimiser, disturb, ids, labels[ids])
         if step % plan.checkpoint_every == 0:
             say(f"step {step}, {progress:.0%}: loss {value:.3f}")
             if checkpoint is not None:
                 torch.save(network.state_dict(), checkpoint)
+    standardise(network, disturb, plan)
     return network.cpu().eval()
+
+
+@torch.no_grad()
+def standardise(network: Network, disturb: Disturb, plan: Plan) -> None:
+    """Set the embedding's mean and deviation, until now 0 and 1, to those over disturbed clips."""
+    network.eval()
+    rows = torch.cat([network(disturb(disturb.draw(plan.batch)))["embedding"] for _ in range(plan.measured)])
+    network.mean.copy_(rows.mean(0))
+    network.deviation.copy_(rows.std(0).clamp(min=STILL))
 
 
 def _progress(plan: Plan) -> Iterator[tuple[int, float]]:
@@ -118,7 +141,7 @@ def _step(
     with torch.no_grad():
         inputs, sounding = planes(disturb.warp(network.logmel(disturb(ids))))
         inputs = disturb.mask(inputs)
-    value = loss(network.taps(inputs, sounding)["embedding"], labels)
+    value = loss(network.taps(inputs, sounding), labels)
     optimiser.zero_grad()
     value.backward()
     nn.utils.clip_grad_norm_(network.parameters(), 5.0)

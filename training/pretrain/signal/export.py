@@ -16,19 +16,26 @@ from training.backbones.graph import FLOAT, Dims, GraphWriter
 from training.backbones.parity import check_parity
 from training.backbones.source import Exported
 from training.pretrain.signal.made import POINTS
-from training.pretrain.signal.network import REACH, TINY, Block, Normed, SignalNetwork
+from training.pretrain.signal.network import DERIVATIVE_WEIGHT, REACH, TINY, Block, Normed, SignalNetwork
 
 ID = "signal/durian-small"
 DEFAULT_TAP = "embedding"
 TOLERANCE = 1e-4
 DEPTHS = {
     "snv": 0.0,
+    "derivatives": 0.05,
+    "stem_mean": 0.1,
     "stem": 0.1,
+    "stage1_mean": 0.25,
     "stage1": 0.25,
+    "stage2_mean": 0.4,
     "stage2": 0.4,
+    "stage3_mean": 0.6,
     "stage3": 0.6,
+    "stage4_mean": 0.8,
     "stage4": 0.8,
     "profile": 0.85,
+    "code": 0.95,
     "embedding": 1.0,
 }
 """The taps that are served, and where in the network they are."""
@@ -82,13 +89,14 @@ def write_graph(network: SignalNetwork, taps: tuple[Tap, ...]) -> bytes:
     g.node("Flatten", _convolution(g, "profile", x, network.profile, weight, bias), axis=1, out="profile")
     seen = g.node("Concat", pooled["stage4"], pooled["stage3"], "profile", axis=1)
     hidden = g.node("Relu", _normed(g, "hidden", seen, network.hidden))
-    g.node("Concat", _normed(g, "code", hidden, network.embedding), amplitude, axis=1, out="embedding")
+    g.node("Identity", _normed(g, "code", hidden, network.embedding), out="code")
+    g.node("Concat", "code", "profile", pooled["stage3"], amplitude, axis=1, out="embedding")
     outputs: dict[str, Dims] = {tap.name: ("N", tap.dim) for tap in taps}
     return g.to_bytes("durian-small", {"signal": (FLOAT, ("N", POINTS))}, outputs)
 
 
 def _front(g: GraphWriter, network: SignalNetwork) -> tuple[str, str]:
-    """`training.pretrain.signal.network.Front`, node by node; makes the tap `snv`."""
+    """`training.pretrain.signal.network.Front`, node by node; makes the taps `snv` and `derivatives`."""
     mean = g.node("ReduceMean", "signal", axes=[1])
     centred = g.node("Sub", "signal", mean)
     deviation = _root_mean_square(g, centred, 1)
@@ -97,10 +105,12 @@ def _front(g: GraphWriter, network: SignalNetwork) -> tuple[str, str]:
     g.node("Div", centred, g.node("Max", deviation, floor), out="snv")
     channel = g.node("Unsqueeze", "snv", g.ints(1))
     padded = g.node("Pad", channel, g.ints(0, 0, REACH, 0, 0, REACH), mode="edge")
-    slopes = g.node("Conv", padded, g.constant("derivatives", network.front.kernels.numpy()))
+    slopes = g.node("Conv", padded, g.constant("derivative.weight", network.front.kernels.numpy()))
     rough = _root_mean_square(g, slopes, 2)
     seen = g.node("Div", slopes, g.node("Max", rough, g.scalar(1e-3)))
     channels = g.node("Concat", channel, seen, axis=1)
+    lighter = g.node("Mul", g.node("Flatten", seen, axis=1), g.scalar(DERIVATIVE_WEIGHT))
+    g.node("Concat", "snv", lighter, axis=1, out="derivatives")
     return channels, _amplitude(g, mean, deviation, g.node("Squeeze", rough, g.ints(2)))
 
 
@@ -147,8 +157,9 @@ def _weights(g: GraphWriter, name: str, weight: Tensor, bias: Tensor) -> tuple[s
 
 
 def _statistics(g: GraphWriter, x: str, out: str) -> str:
-    """Mean, deviation and maximum over positions, as the tap `out`."""
+    """Mean, deviation and maximum over positions, as the tap `out`; the mean alone as `out_mean`."""
     mean = g.node("ReduceMean", x, axes=[2])
+    g.node("Flatten", mean, axis=1, out=f"{out}_mean")
     centred = g.node("Sub", x, mean)
     variance = g.node("ReduceMean", g.node("Mul", centred, centred), axes=[2])
     deviation = g.node("Sqrt", g.node("Add", variance, g.scalar(TINY)))

@@ -22,6 +22,7 @@ DIM = 128
 HIDDEN = 256
 PROFILE = 16  # channels kept at each of the last stage's positions
 AMPLITUDE = 4
+DERIVATIVE_WEIGHT = 0.5  # in the tap `derivatives`: ridge treats all its columns alike
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,11 @@ class Block(nn.Module):
         return added.relu()
 
 
+def weighed(channels: Tensor) -> Tensor:
+    """The standard form and, at half its weight, the derivatives: [N, 3, 256] -> [N, 768]."""
+    return torch.cat([channels[:, 0], DERIVATIVE_WEIGHT * channels[:, 1:].flatten(1)], dim=1)
+
+
 def statistics(x: Tensor) -> Tensor:
     """Mean, deviation and maximum over positions: [N, C, L] -> [N, 3 C]."""
     mean = x.mean(dim=2)
@@ -152,14 +158,16 @@ class SignalNetwork(nn.Module):
     def forward(self, signal: Tensor) -> dict[str, Tensor]:
         channels, amplitude = self.front(signal)
         x = self.stem(channels).relu()
-        taps = {"snv": channels[:, 0], "stem": statistics(x)}
+        taps = {"snv": channels[:, 0], "derivatives": weighed(channels), "stem_mean": x.mean(dim=2)}
+        taps["stem"] = statistics(x)
         for name, stage in self.named_stages():
             x = stage(x)
-            taps[name] = statistics(x)
+            taps |= {f"{name}_mean": x.mean(dim=2), name: statistics(x)}
         taps["profile"] = self.profile(x).flatten(1)
         seen = torch.cat([taps["stage4"], taps["stage3"], taps["profile"]], dim=1)
-        code = self.embedding(self.hidden(seen).relu())
-        return taps | {"code": code, "embedding": torch.cat([code, amplitude], dim=1)}
+        taps["code"] = self.embedding(self.hidden(seen).relu())
+        parts = [taps[name] for name in ("code", "profile", "stage3")]
+        return taps | {"embedding": torch.cat([*parts, amplitude], dim=1)}
 
     def named_stages(self) -> list[tuple[str, Block]]:
         """The stages with the names of their taps, from the bottom up."""
