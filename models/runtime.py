@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,13 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from models.backbone import GRAPH, BackboneCard, read_card
+from models.graphs import prune
 from models.modalities import preprocessor
 from models.modalities.base import Prepared
 from models.store import verify_files
 
+_LARGE_GRAPH = 32 * 1024 * 1024
+_WHOLE: tuple[str, ...] = ()
 Features = NDArray[np.float32]
 CPU = ("CPUExecutionProvider",)
 
@@ -42,13 +47,39 @@ class Backbone:
         self.card: BackboneCard = read_card(folder)
         files = verify_files(folder, self.card.files)
         self.preprocessor = preprocessor(self.card, files)
-        self.session = open_session(files[GRAPH], threads=threads, providers=providers)
+        self._open = partial(open_session, threads=threads, providers=providers)
+        self._large = len(files[GRAPH]) > _LARGE_GRAPH
+        self._lock = threading.Lock()
+        self._sessions: dict[tuple[str, ...], Any] = {}
+        self.session = self._load(self._key((self.card.default_tap,)), files[GRAPH])
 
     def run(self, batch: Sequence[Prepared], taps: Sequence[str]) -> dict[str, Features]:
-        """Pooled features `[len(batch), dim]` of each tap; only the taps asked for are computed."""
+        """Pooled features `[len(batch), dim]` of each tap.
+
+        A graph that ends at the taps asked for is made on first use: nothing above them is computed.
+        """
         names = list(dict.fromkeys(taps))
-        outputs = self.session.run(names, self.preprocessor.collate(batch))
+        outputs = self._session(names).run(names, self.preprocessor.collate(batch))
         return dict(zip(names, outputs, strict=True))
+
+    def _key(self, taps: Sequence[str]) -> tuple[str, ...]:
+        # Pooling lower taps beside the top one costs a few per cent; a second copy of a large graph's
+        # weights would cost more than that.
+        return _WHOLE if self._large and self.card.default_tap in taps else tuple(sorted(set(taps)))
+
+    def _session(self, taps: Sequence[str]) -> Any:
+        key = self._key(taps)
+        session = self._sessions.get(key)
+        if session is None:
+            with self._lock:
+                session = self._sessions.get(key) or self._load(key)
+        return session
+
+    def _load(self, key: tuple[str, ...], graph: bytes | None = None) -> Any:
+        graph = graph or verify_files(self.folder, self.card.files)[GRAPH]
+        session = self._open(graph if key == _WHOLE else prune(graph, key))
+        self._sessions[key] = session
+        return session
 
     def embed(
         self, contents: Sequence[bytes], taps: Sequence[str], batch_size: int = 32

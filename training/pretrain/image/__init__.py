@@ -1,1 +1,1 @@
-"""The recipe of the backbone `image/durian-small`: pictures made by formula, one small network, two losses."""
+"""The recipe of the backbone `image/durian-small`: pictures made by formula, one small network."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -45,10 +46,14 @@ def run(given: argparse.Namespace) -> None:
 
 
 def _evaluate(folder: Path, data: Path) -> None:
-    from models.runtime import Backbone
+    from models.runtime import Backbone, Features
     from training.pretrain.image.evaluate import evaluate
 
     backbone = Backbone(folder)
     for tap in [tap.name for tap in backbone.card.taps]:
-        figures = evaluate(lambda contents, tap=tap: backbone.embed(contents, [tap])[tap], data)
+
+        def extract(contents: Sequence[bytes], tap: str = tap) -> Features:
+            return backbone.embed(contents, [tap])[tap]
+
+        figures = evaluate(extract, data)
         log.info("%s: %s", tap, ", ".join(f"{name} {value:.1f}" for name, value in figures.items()))

@@ -57,7 +57,7 @@ def omniglot(extract: Extract, file: Path) -> float:
     pages = (255 * (1 - ink)).astype(np.uint8).reshape(-1, OMNIGLOT_SIDE, OMNIGLOT_SIDE)
     features = extract([encode_png(page) for page in pages])
     _, labels = np.unique(names, return_inverse=True)
-    return mean_accuracy(features, labels, _few_shot(labels, classes=20, shots=1))
+    return mean_accuracy(features, labels, few_shot(labels, classes=20, shots=1))
 
 
 def cifar10(extract: Extract, file: Path, shots: int = 10) -> float:
@@ -67,7 +67,7 @@ def cifar10(extract: Extract, file: Path, shots: int = 10) -> float:
     table: dict[str, list[Any]] = pq.read_table(file, columns=["image", "label", "split"]).to_pydict()
     _, labels = np.unique(table["label"], return_inverse=True)
     test = np.array(table["split"]) == "test"
-    draws = _few_shot(np.where(test, -1, labels), classes=10, shots=shots)
+    draws = few_shot(np.where(test, -1, labels), classes=10, shots=shots)
     splits = [(support, np.flatnonzero(test)) for support, _ in draws]
     needed = np.unique(np.concatenate([np.concatenate(split) for split in splits]))
     found = extract([table["image"][row] for row in needed])
@@ -83,7 +83,7 @@ def digits(extract: Extract, shots: int = 5) -> float:
     pixels, labels = load_digits(return_X_y=True)
     pages = np.round(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
     features = extract([encode_png(page) for page in pages])
-    return mean_accuracy(features, _few_shot(labels.astype(np.int64), classes=10, shots=shots))
+    return mean_accuracy(features, labels, few_shot(labels, classes=10, shots=shots))
 
 
 def mean_accuracy(features: Features, labels: Labels, splits: Iterable[Split]) -> float:
@@ -100,8 +100,8 @@ def _accuracy(features: Features, labels: Labels, support: Labels, query: Labels
     return float((answers == labels[query]).mean())
 
 
-def _few_shot(labels: Labels, classes: int, shots: int) -> Iterator[Split]:
-    """Draws of `classes` classes with `shots` rows each as support, their other rows asked; -1 is no class."""
+def few_shot(labels: Labels, classes: int, shots: int) -> Iterator[Split]:
+    """Draws of `classes` classes, `shots` rows each as support, their other rows asked; -1 is no class."""
     rng = np.random.default_rng(0)
     known = np.unique(labels[labels >= 0])
     for _ in range(DRAWS):

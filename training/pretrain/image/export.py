@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.backbone import GRAPH, BackboneCard, ImagePreprocess, Tap
 from models.base import sha256
@@ -13,7 +15,8 @@ from models.runtime import Features, open_session
 from training.backbones.graph import FLOAT, UINT8, Dims, GraphWriter
 from training.backbones.parity import check_parity
 from training.backbones.source import Exported
-from training.pretrain.image.model import LEAST, QUARTERS, SPREAD, STAGES, Durian
+from training.pretrain.image.gradients import CALM, CELL, DIRECTIONS, FAINT, STRIDE, directions
+from training.pretrain.image.model import COLOURFUL, GRADIENTS, LEAST, QUARTERS, SPREAD, STAGES, Durian
 from training.pretrain.image.network import SIDE, Stage, Unit
 from training.pretrain.image.patches import CONTRAST, FLOOR, SIZE, THRESHOLD, Patches
 
@@ -21,14 +24,18 @@ ID = "image/durian-small"
 TOLERANCE = 1e-4
 DEPTHS = {
     "texture": 0.1,
+    "gradients": 0.1,
     "stem": 0.2,
     "stage_1": 0.45,
     "stage_2": 0.7,
     "stage_3": 0.9,
-    "code": 1,
-    "embedding": 1,
+    "code": 1.0,
+    "embedding": 1.0,
 }
-SOURCE = "Trained by Durian (training/pretrain/image) on pictures made by formula and the two photographs in scikit-learn."
+SOURCE = (
+    "Trained by Durian (training/pretrain/image) on pictures made by formula, the font in Pillow and the two "
+    "photographs in scikit-learn."
+)
 
 
 def export(model: Durian) -> Exported:
@@ -47,7 +54,7 @@ def export(model: Durian) -> Exported:
         input="image",
         taps=tuple(sorted(taps, key=lambda tap: tap.depth)),
         default_tap="embedding",
-        parameters=sum(weights.numel() for weights in [*model.parameters(), model.patches.filters]),
+        parameters=sum(weights.numel() for weights in [*model.parameters(), *model.patches.buffers()]),
         licence="Apache-2.0",
         source=SOURCE,
         files={GRAPH: sha256(graph)},
@@ -83,9 +90,10 @@ def write_graph(model: Durian, dims: dict[str, int]) -> bytes:
     maps = _maps(g, model, x)
     for name, values in zip(STAGES, maps, strict=True):
         _statistics(g, name, values)
-    _texture(g, model.patches, x)
+    _texture(g, model.patches, x, out="texture")
+    _gradients(g, x, out="gradients")
     _code(g, model, maps[-1])
-    _embedding(g, model, maps[2])
+    _embedding(g, model, x, maps[2])
     outputs: dict[str, Dims] = {name: ("N", dim) for name, dim in dims.items()}
     return g.to_bytes("durian-small", {"image": (UINT8, ("N", SIDE, SIDE, 3))}, outputs)
 
@@ -94,8 +102,7 @@ def _maps(g: GraphWriter, model: Durian, x: str) -> list[str]:
     level = g.node("Sub", g.node("Mul", x, g.scalar(4.0)), g.scalar(2.0))
     found = [g.node("Relu", _unit(g, "stem", model.encoder.stem, level))]
     for number, stage in enumerate(model.encoder.stages, 1):
-        assert isinstance(stage, Stage)
-        found.append(_stage(g, f"stage_{number}", stage, found[-1]))
+        found.append(_stage(g, f"stage_{number}", cast(Stage, stage), found[-1]))
     return found
 
 
@@ -108,9 +115,9 @@ def _stage(g: GraphWriter, name: str, stage: Stage, x: str) -> str:
 def _unit(g: GraphWriter, name: str, unit: Unit, x: str) -> str:
     """Convolution with the normalisation that follows folded in."""
     weight, bias = unit.folded()
-    pad = weight.shape[-1] // 2
+    pad, stride = weight.shape[-1] // 2, cast(nn.Conv2d, unit[0]).stride[0]
     constants = _constant(g, f"{name}_weight", weight), _constant(g, f"{name}_bias", bias)
-    return g.node("Conv", x, *constants, strides=[unit[0].stride[0]] * 2, pads=[pad] * 4)
+    return g.node("Conv", x, *constants, strides=[stride] * 2, pads=[pad] * 4)
 
 
 def _statistics(g: GraphWriter, name: str, maps: str) -> None:
@@ -123,18 +130,64 @@ def _statistics(g: GraphWriter, name: str, maps: str) -> None:
     g.node("Concat", name, deviation, axis=1, out=f"{name}_stat")
 
 
-def _texture(g: GraphWriter, patches: Patches, x: str) -> None:
+def _texture(g: GraphWriter, patches: Patches, x: str, out: str | None = None) -> str:
     """As `Patches.forward`."""
-    small = g.node("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2])
+    small = _halved(g, x)
     mean = _local_mean(g, small)
-    variance = g.node("Sub", _local_mean(g, g.node("Mul", small, small)), g.node("Mul", mean, mean))
+    variance = g.node("Sub", _local_mean(g, _square(g, small)), _square(g, mean))
     deviation = g.node("Sqrt", g.node("Add", g.node("Relu", variance), g.scalar(CONTRAST)))
     products = g.node("Div", g.node("Conv", small, _constant(g, "atoms", patches.filters)), deviation)
     above = g.node("Sub", products, _constant(g, "atom_offsets", patches.offsets[:, None, None]))
     both = g.node("Concat", above, g.node("Neg", above), axis=1)
     active = g.node("Relu", g.node("Sub", both, g.scalar(THRESHOLD)))
     quarters = g.node("AveragePool", active, kernel_shape=[14, 14], strides=[13, 13])
-    _hellinger(g, quarters, out="texture")
+    return _hellinger(g, quarters, out)
+
+
+def _gradients(g: GraphWriter, x: str, out: str | None = None) -> str:
+    """As `gradients.gradients`: differences and projections are convolutions of each colour by itself."""
+    small = g.node("Reshape", _halved(g, x), g.ints(-1, 1, SIDE // 2, SIDE // 2))  # colours join the batch
+    steps = [g.node("Conv", small, _difference(g, axis), pads=pads) for axis, pads in _AXES]
+    # Where a border has no neighbour on one side, there is no gradient along that axis.
+    across, down = (g.node("Mul", step, _inside(g, axis)) for axis, step in enumerate(steps))
+    length = g.node(
+        "Sqrt", g.node("Add", g.node("Add", _square(g, across), _square(g, down)), g.scalar(FAINT**2))
+    )
+    cosine = g.node("Sub", _square(g, across), _square(g, down))
+    sine = g.node("Mul", g.node("Mul", across, down), g.scalar(2.0))
+    doubled = g.node("Div", g.node("Concat", cosine, sine, axis=1), length)
+    towards = g.constant("directions", directions()[..., None, None])
+    votes = g.node("Relu", g.node("Conv", doubled, towards))
+    shape = g.ints(-1, 3, DIRECTIONS, SIDE // 2, SIDE // 2)
+    summed = g.node("ReduceSum", g.node("Reshape", votes, shape), g.ints(1), keepdims=0)
+    cells = g.node("AveragePool", summed, kernel_shape=[CELL] * 2, strides=[STRIDE] * 2)
+    calmed = g.node("Add", g.node("ReduceL2", cells, axes=[1], keepdims=1), g.scalar(CALM))
+    flat = g.node("Flatten", g.node("Div", cells, calmed), axis=1)
+    norm = g.node("Max", g.node("ReduceL2", flat, axes=[1], keepdims=1), g.scalar(FAINT))
+    return g.node("Div", flat, norm, out=out)
+
+
+_AXES = ((0, [0, 1, 0, 1]), (1, [1, 0, 1, 0]))
+
+
+def _difference(g: GraphWriter, axis: int) -> str:
+    """The kernel of x[i + 1] - x[i - 1]: axis 0 across, 1 down."""
+    kernel = np.array([-1, 0, 1], np.float32)
+    return g.constant(f"difference_{axis}", kernel.reshape((1, 1, 1, 3) if axis == 0 else (1, 1, 3, 1)))
+
+
+def _inside(g: GraphWriter, axis: int) -> str:
+    mask = np.ones(SIDE // 2, np.float32)
+    mask[[0, -1]] = 0
+    return g.constant(f"inside_{axis}", mask.reshape((1, 1, 1, -1) if axis == 0 else (1, 1, -1, 1)))
+
+
+def _halved(g: GraphWriter, x: str) -> str:
+    return g.node("AveragePool", x, kernel_shape=[2, 2], strides=[2, 2])
+
+
+def _square(g: GraphWriter, x: str) -> str:
+    return g.node("Mul", x, x)
 
 
 def _local_mean(g: GraphWriter, x: str) -> str:
@@ -156,13 +209,38 @@ def _code(g: GraphWriter, model: Durian, last: str) -> None:
     g.node("Div", code, g.node("ReduceL2", code, axes=[1], keepdims=1), out="code")
 
 
-def _embedding(g: GraphWriter, model: Durian, middle: str) -> None:
+def _embedding(g: GraphWriter, model: Durian, x: str, middle: str) -> None:
+    """As `Durian._embedding`."""
     constants = _constant(g, "gate_weight", model.gate.weight), _constant(g, "gate_bias", model.gate.bias)
-    gate = g.node("Sigmoid", g.node("Gemm", "stage_3", *constants, transB=1))
-    drawing = g.node("Add", g.node("Mul", gate, g.scalar(1 - LEAST)), g.scalar(LEAST))
+    drawing = g.node("Sigmoid", g.node("Gemm", "stage_3", *constants, transB=1))
+    mirrored = g.node("Mul", g.node("Sub", g.scalar(1.0), drawing), _half_where_coloured(g, x))
+    mirror = g.node("Slice", x, g.ints(-1), g.ints(-SIDE - 1), g.ints(3), g.ints(-1))
+    weight = g.node("Add", g.node("Mul", drawing, g.scalar(1 - LEAST)), g.scalar(LEAST))
+    gradients = _mixed(g, "gradients", _gradients(g, mirror), mirrored)
     quarters = _hellinger(g, g.node("AveragePool", middle, kernel_shape=[4, 4], strides=[4, 4]))
-    parts = g.node("Mul", "code", drawing), "texture", g.node("Mul", quarters, g.scalar(QUARTERS))
-    g.node("Concat", *parts, axis=1, out="embedding")
+    g.node(
+        "Concat",
+        g.node("Mul", "code", weight),
+        _mixed(g, "texture", _texture(g, model.patches, mirror), mirrored),
+        g.node("Mul", gradients, g.scalar(GRADIENTS)),
+        g.node("Mul", quarters, g.scalar(QUARTERS)),
+        axis=1,
+        out="embedding",
+    )
+
+
+def _half_where_coloured(g: GraphWriter, x: str) -> str:
+    """[N, 1]: 0 for grey pictures up to 0.5 for coloured ones."""
+    extent = g.node(
+        "Sub", g.node("ReduceMax", x, axes=[1], keepdims=1), g.node("ReduceMin", x, axes=[1], keepdims=1)
+    )
+    colours = g.node("Flatten", g.node("ReduceMean", extent, axes=[2, 3], keepdims=1), axis=1)
+    return g.node("Min", g.node("Mul", colours, g.scalar(0.5 / COLOURFUL)), g.scalar(0.5))
+
+
+def _mixed(g: GraphWriter, first: str, second: str, share: str) -> str:
+    """first + share * (second - first)."""
+    return g.node("Add", first, g.node("Mul", share, g.node("Sub", second, first)))
 
 
 def _constant(g: GraphWriter, name: str, values: Tensor) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812 (its usual name)
 
 from training.pretrain.image.model import Durian, fit_gate
 from training.pretrain.image.network import SIDE, Encoder

@@ -108,7 +108,7 @@ def _random_stroke(rng: np.random.Generator, before: list[Stroke]) -> Stroke:
     start = rng.random(2)
     if before and rng.random() < 0.6:
         curve = _curve(before[rng.integers(len(before))])
-        start = curve[rng.choice([0, -1, rng.integers(len(curve))])]
+        start = curve[(0, -1, rng.integers(len(curve)))[rng.integers(3)]]
     kind = rng.choice(["line", "corner", "curve", "loop"], p=[0.3, 0.15, 0.4, 0.15])
     if kind == "loop":
         return _loop(start, rng)

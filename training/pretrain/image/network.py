@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import cast
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812 (its usual name)
 
 SIDE = 64
 WIDTHS = (16, 32, 64, 128)
@@ -23,11 +26,10 @@ class Unit(nn.Sequential):
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of the one convolution that does the same at inference."""
-        convolution, norm = self[0], self[1]
-        assert norm.running_var is not None
-        assert norm.running_mean is not None
-        gain = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        return convolution.weight * gain[:, None, None, None], norm.bias - norm.running_mean * gain
+        convolution, norm = cast(nn.Conv2d, self[0]), cast(nn.BatchNorm2d, self[1])
+        mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+        gain = norm.weight / torch.sqrt(variance + norm.eps)
+        return convolution.weight * gain[:, None, None, None], norm.bias - mean * gain
 
 
 class Stage(nn.Module):
@@ -53,7 +55,7 @@ class Encoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = Unit(3, WIDTHS[0], stride=2)
-        self.stages = nn.ModuleList(Stage(a, b) for a, b in zip(WIDTHS, WIDTHS[1:], strict=False))
+        self.stages = nn.ModuleList(Stage(a, b) for a, b in pairwise(WIDTHS))
         self.squeeze = Unit(WIDTHS[-1], SQUEEZED, kernel=1)
         self.code = nn.Linear(SQUEEZED * 16, CODE)
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812 (its usual name)
 
 ATOMS = 96
 SIZE = 6
@@ -50,12 +50,11 @@ class Patches(nn.Module):
 
 def hellinger(maps: Tensor) -> Tensor:
     """Square roots of non-negative maps [N, C, H, W], flattened to unit length: [N, C H W]."""
-    root = (maps.flatten(1) + FLOOR).sqrt()
-    return root / root.norm(dim=1, keepdim=True)
+    return F.normalize((maps.flatten(1) + FLOOR).sqrt())
 
 
 def fit_patches(pictures: NDArray[np.float32], rng: np.random.Generator) -> Patches:
-    """The dictionary from pictures [n, 3, 64, 64] in [0, 1]: forty patches of each, whitened, of which some stay."""
+    """The dictionary from pictures [n, 3, 64, 64] in [0, 1]: some of forty whitened patches of each."""
     samples = _sample(pictures, rng)
     samples -= samples.mean(axis=1, keepdims=True)
     samples /= np.sqrt((samples**2).mean(axis=1, keepdims=True) + CONTRAST)

@@ -24,12 +24,13 @@ PHOTOGRAPHS = ("china.jpg", "flower.jpg")
 
 Picture = NDArray[np.uint8]
 Field = NDArray[np.float64]
+Maker = Callable[[np.random.Generator], Picture]
 Pencil = Callable[[ImageDraw.ImageDraw, tuple[int, int, int]], None]
 
 
 def random_pair(rng: np.random.Generator) -> Picture:
     """Two pictures of one thing, of any kind."""
-    maker = _MAKERS[rng.choice(len(_MAKERS), p=_SHARES)]
+    maker = MAKERS[rng.choice(len(MAKERS), p=_SHARES)]
     return maker(rng)
 
 
@@ -107,7 +108,7 @@ def background(rng: np.random.Generator) -> Picture:
 
 
 def things(rng: np.random.Generator) -> Picture:
-    """An object of a few coloured parts, seen twice: another place, pose and background, some colours kept."""
+    """An object of a few coloured parts, seen twice: another place, pose, background; most colours kept."""
     parts = [_part(rng) for _ in range(rng.integers(2, 8))]
     colours = [_colour(rng) for _ in parts]
     return np.stack([_seen(parts, colours, rng) for _ in range(2)])
@@ -212,9 +213,9 @@ def _photographs() -> tuple[Picture, ...]:
     return tuple(np.ascontiguousarray(pixels) for pixels in loaded)
 
 
-def _twice(maker: Callable[[np.random.Generator], Picture]) -> Callable[[np.random.Generator], Picture]:
+def _twice(maker: Maker) -> Maker:
     return lambda rng: np.stack([maker(rng)] * 2)
 
 
-_MAKERS = (*map(_twice, (noise, gabor, leaves, fractal, photograph)), things)
+MAKERS = (*map(_twice, (noise, gabor, leaves, fractal, photograph)), things)
 _SHARES = (0.07, 0.05, 0.22, 0.13, 0.33, 0.2)

@@ -73,7 +73,7 @@ class Trainer:
         self.recipe, self.device = recipe, device
         self.data = Data(recipe)
         self.dice = Dice(torch.Generator().manual_seed(recipe.seed), device)
-        self.encoder = Encoder().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.encoder: Encoder = Encoder().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.projector = Projector().to(device)
         parameters = [*self.encoder.parameters(), *self.projector.parameters()]
         self.optimiser = torch.optim.AdamW(parameters, lr=recipe.rate, weight_decay=recipe.decay)
@@ -92,8 +92,10 @@ class Trainer:
         views = torch.cat([self._glyphs(), self._scenes()]).contiguous(memory_format=torch.channels_last)
         pooled, code = self.encoder(views)
         cut = 2 * self.recipe.glyph_pairs
-        glyphs = contrast(*code[:cut].chunk(2), self.recipe.glyph_temperature)
-        scenes = contrast(*self.projector(pooled[cut:]).chunk(2), self.recipe.scene_temperature)
+        first, second = code[:cut].chunk(2)
+        glyphs = contrast(first, second, self.recipe.glyph_temperature)
+        first, second = self.projector(pooled[cut:]).chunk(2)
+        scenes = contrast(first, second, self.recipe.scene_temperature)
         self.optimiser.param_groups[0]["lr"] = self._rate()
         self.optimiser.zero_grad()
         (glyphs + scenes).backward()  # type: ignore[no-untyped-call]
@@ -125,14 +127,16 @@ def train(recipe: Recipe, checkpoint: Path, every: int = 100) -> Encoder:
             _save(trainer.encoder, checkpoint)
     _save(trainer.encoder, checkpoint)
     log.info("%d steps", trainer.steps)
-    return trainer.encoder.eval().cpu()
+    trainer.encoder.eval().cpu()
+    return trainer.encoder
 
 
 def load(checkpoint: Path) -> Encoder:
     """The encoder that a run saved."""
     encoder = Encoder()
     encoder.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
-    return encoder.eval()
+    encoder.eval()
+    return encoder
 
 
 def _save(encoder: Encoder, checkpoint: Path) -> None:

@@ -16,24 +16,25 @@ from training.backbones.graph import FLOAT, Dims, GraphWriter
 from training.backbones.parity import check_parity
 from training.backbones.source import Exported
 from training.pretrain.signal.made import POINTS
-from training.pretrain.signal.network import DERIVATIVE_WEIGHT, REACH, TINY, Block, Normed, SignalNetwork
+from training.pretrain.signal.network import (
+    DERIVATIVE_WEIGHT,
+    PLACES,
+    PLACES_WEIGHT,
+    REACH,
+    TINY,
+    Block,
+    Normed,
+    SignalNetwork,
+)
 
 ID = "signal/durian-small"
 DEFAULT_TAP = "embedding"
 TOLERANCE = 1e-4
+POOLED = {"stem": 0.1, "stage1": 0.25, "stage2": 0.4, "stage3": 0.6, "stage4": 0.8}
 DEPTHS = {
     "snv": 0.0,
     "derivatives": 0.05,
-    "stem_mean": 0.1,
-    "stem": 0.1,
-    "stage1_mean": 0.25,
-    "stage1": 0.25,
-    "stage2_mean": 0.4,
-    "stage2": 0.4,
-    "stage3_mean": 0.6,
-    "stage3": 0.6,
-    "stage4_mean": 0.8,
-    "stage4": 0.8,
+    **{f"{name}{how}": depth for name, depth in POOLED.items() for how in ("_mean", "", "_places")},
     "profile": 0.85,
     "code": 0.95,
     "embedding": 1.0,
@@ -81,16 +82,17 @@ def write_graph(network: SignalNetwork, taps: tuple[Tap, ...]) -> bytes:
     g = GraphWriter()
     channels, amplitude = _front(g, network)
     x = g.node("Relu", _normed(g, "stem", channels, network.stem))
-    pooled = {"stem": _statistics(g, x, "stem")}
+    _pooled(g, x, "stem")
     for name, block in network.named_stages():
         x = _block(g, name, x, block)
-        pooled[name] = _statistics(g, x, name)
+        _pooled(g, x, name)
     weight, bias = network.profile.weight, cast(Tensor, network.profile.bias)
     g.node("Flatten", _convolution(g, "profile", x, network.profile, weight, bias), axis=1, out="profile")
-    seen = g.node("Concat", pooled["stage4"], pooled["stage3"], "profile", axis=1)
+    seen = g.node("Concat", "stage4", "stage3", "profile", axis=1)
     hidden = g.node("Relu", _normed(g, "hidden", seen, network.hidden))
     g.node("Identity", _normed(g, "code", hidden, network.embedding), out="code")
-    g.node("Concat", "code", "profile", pooled["stage3"], amplitude, axis=1, out="embedding")
+    where = g.node("Mul", "stage3_places", g.scalar(PLACES_WEIGHT))
+    g.node("Concat", "code", where, amplitude, axis=1, out="embedding")
     outputs: dict[str, Dims] = {tap.name: ("N", tap.dim) for tap in taps}
     return g.to_bytes("durian-small", {"signal": (FLOAT, ("N", POINTS))}, outputs)
 
@@ -156,12 +158,14 @@ def _weights(g: GraphWriter, name: str, weight: Tensor, bias: Tensor) -> tuple[s
     return g.constant(f"{name}.weight", arrays[0]), g.constant(f"{name}.bias", arrays[1])
 
 
-def _statistics(g: GraphWriter, x: str, out: str) -> str:
-    """Mean, deviation and maximum over positions, as the tap `out`; the mean alone as `out_mean`."""
+def _pooled(g: GraphWriter, x: str, name: str) -> None:
+    """`training.pretrain.signal.network.pooled`: the three taps of a stage."""
     mean = g.node("ReduceMean", x, axes=[2])
-    g.node("Flatten", mean, axis=1, out=f"{out}_mean")
+    g.node("Flatten", mean, axis=1, out=f"{name}_mean")
+    parts = g.node("ReduceMean", g.node("Reshape", x, g.ints(0, 0, PLACES, -1)), axes=[3])
+    g.node("Flatten", parts, axis=1, out=f"{name}_places")
     centred = g.node("Sub", x, mean)
     variance = g.node("ReduceMean", g.node("Mul", centred, centred), axes=[2])
     deviation = g.node("Sqrt", g.node("Add", variance, g.scalar(TINY)))
     both = g.node("Concat", mean, deviation, g.node("ReduceMax", x, axes=[2]), axis=1)
-    return g.node("Flatten", both, axis=1, out=out)
+    g.node("Flatten", both, axis=1, out=name)

@@ -1,7 +1,8 @@
 """The network of signal/durian-small: a residual 1-D convolutional trunk over a standardised signal.
 
 Standardising (SNV, Barnes et al. 1989) and two smoothed derivatives happen inside; what standardising
-takes away, the size and level of the signal, comes back as `amplitude` beside the embedding.
+takes away, the size and level of the signal, ends the embedding as its amplitude. Before it come the
+`code`, from which pretraining told everything, and the third stage in eight parts of the axis.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class Stage:
 STEM = Stage(16, 9, 2)
 STAGES = (Stage(16, 5, 1), Stage(32, 5, 2), Stage(64, 5, 2), Stage(128, 3, 2))
 POSITIONS = 16
+PLACES = 8  # parts of the axis that the taps `..._places` keep apart
+PLACES_WEIGHT = 2.0  # in `embedding`, which balances where with what
 
 
 def derivative_kernels() -> NDArray[np.float32]:
@@ -134,6 +137,12 @@ def weighed(channels: Tensor) -> Tensor:
     return torch.cat([channels[:, 0], DERIVATIVE_WEIGHT * channels[:, 1:].flatten(1)], dim=1)
 
 
+def pooled(name: str, x: Tensor) -> dict[str, Tensor]:
+    """The taps of activations [N, C, L]: mean [N, C], mean in PLACES parts [N, C PLACES], statistics [N, 3 C]."""
+    parts = x.unflatten(2, (PLACES, -1)).mean(dim=3).flatten(1)
+    return {f"{name}_mean": x.mean(dim=2), f"{name}_places": parts, name: statistics(x)}
+
+
 def statistics(x: Tensor) -> Tensor:
     """Mean, deviation and maximum over positions: [N, C, L] -> [N, 3 C]."""
     mean = x.mean(dim=2)
@@ -151,23 +160,22 @@ class SignalNetwork(nn.Module):
         widths = [STEM.width, *(stage.width for stage in STAGES)]
         self.stages = nn.ModuleList(Block(width, stage) for width, stage in zip(widths, STAGES, strict=False))
         self.profile = nn.Conv1d(widths[-1], PROFILE, 1)
-        pooled = 3 * (widths[-1] + widths[-2]) + PROFILE * POSITIONS
-        self.hidden = Normed(nn.Linear(pooled, HIDDEN, bias=False), nn.BatchNorm1d(HIDDEN))
+        inputs = 3 * (widths[-1] + widths[-2]) + PROFILE * POSITIONS
+        self.hidden = Normed(nn.Linear(inputs, HIDDEN, bias=False), nn.BatchNorm1d(HIDDEN))
         self.embedding = Normed(nn.Linear(HIDDEN, DIM, bias=False), nn.BatchNorm1d(DIM, affine=False))
 
     def forward(self, signal: Tensor) -> dict[str, Tensor]:
         channels, amplitude = self.front(signal)
         x = self.stem(channels).relu()
-        taps = {"snv": channels[:, 0], "derivatives": weighed(channels), "stem_mean": x.mean(dim=2)}
-        taps["stem"] = statistics(x)
+        taps = {"snv": channels[:, 0], "derivatives": weighed(channels)} | pooled("stem", x)
         for name, stage in self.named_stages():
             x = stage(x)
-            taps |= {f"{name}_mean": x.mean(dim=2), name: statistics(x)}
+            taps |= pooled(name, x)
         taps["profile"] = self.profile(x).flatten(1)
         seen = torch.cat([taps["stage4"], taps["stage3"], taps["profile"]], dim=1)
         taps["code"] = self.embedding(self.hidden(seen).relu())
-        parts = [taps[name] for name in ("code", "profile", "stage3")]
-        return taps | {"embedding": torch.cat([*parts, amplitude], dim=1)}
+        where = PLACES_WEIGHT * taps["stage3_places"]
+        return taps | {"embedding": torch.cat([taps["code"], where, amplitude], dim=1)}
 
     def named_stages(self) -> list[tuple[str, Block]]:
         """The stages with the names of their taps, from the bottom up."""
