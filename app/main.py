@@ -47,7 +47,7 @@ from app.worker import Worker
 from models import __version__
 from models.errors import DurianError
 from models.features import FeatureCache
-from models.shelf import Shelf
+from models.shelf import SHIPPED, Shelf
 from models.store import BlobStore
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def build(settings: Settings, runner: Runner | None = None) -> Process:
     db = Database(settings.database_url)
     db.migrate()
     blobs, artefacts = BlobStore(settings.blobs), Artefacts(settings.artefacts)
-    shelf = Shelf([settings.embedded_backbones, settings.backbones])
+    shelf = Shelf([settings.embedded_backbones, SHIPPED, settings.backbones])
     engine = Engine(shelf, lanes=settings.lanes, max_queue=settings.max_queue, providers=providers())
     catalogue = Catalogue()
     registry = Registry(db, artefacts, engine, catalogue)

@@ -15,8 +15,13 @@ from models.store import TEMPORARY
 
 log = logging.getLogger(__name__)
 
+SHIPPED = Path(__file__).parent / "backbones"
+"""Backbones that lie in the repository itself."""
+
 RESCAN_SECONDS = 0.5
 Entry = tuple[BackboneCard, Path]
+Place = tuple[str, Path]
+"""The id that a folder's place under its root gives it, and the folder."""
 Signature = tuple[tuple[str, int, int], ...]
 
 
@@ -30,7 +35,7 @@ class _Scan:
 
 
 class Shelf:
-    """Backbones in `<root>/<family>/<name>/card.json`. Where an id is in two roots, the first root wins.
+    """Backbones in `<root>/<id>/card.json`, ids of two or three parts. Where an id is in two roots, the first root wins.
 
     The folders are looked at again at most twice a second, and at once for an id that is not known, so a
     running service sees what the command line imports. Thread-safe. A broken backbone is left out with
@@ -68,23 +73,25 @@ class Shelf:
         with self._lock:
             fresh = time.monotonic() - self._looked < RESCAN_SECONDS
             if self._scan is None or now or not fresh:
-                folders = [folder for root in self.roots for folder in _backbone_folders(root)]
-                signature = tuple(map(_sign, folders))
+                places = [place for root in self.roots for place in _backbone_folders(root)]
+                signature = tuple(map(_sign, places))
                 if self._scan is None or signature != self._scan.signature:
-                    self._scan = _read(folders, signature)
+                    self._scan = _read(places, signature)
                 self._looked = time.monotonic()
             return self._scan
 
 
-def _backbone_folders(root: Path) -> Iterator[Path]:
-    """`<root>/<family>/<name>` with a card, in order; half-written ones have temporary names."""
-    for card in sorted(root.glob(f"*/*/{CARD}")):
-        if not card.parent.name.startswith(TEMPORARY):
-            yield card.parent
+def _backbone_folders(root: Path) -> Iterator[Place]:
+    """Folders with a card, in order; half-written ones have temporary names."""
+    for card in sorted([*root.glob(f"*/*/{CARD}"), *root.glob(f"*/*/*/{CARD}")]):
+        names = card.parent.relative_to(root).parts
+        if not any(name.startswith(TEMPORARY) for name in names):
+            yield "/".join(names), card.parent
 
 
-def _sign(folder: Path) -> tuple[str, int, int]:
+def _sign(place: Place) -> tuple[str, int, int]:
     """Changes whenever the folder is replaced or its card is written again."""
+    _, folder = place
     try:
         here = (folder / CARD).stat()
     except FileNotFoundError:
@@ -92,23 +99,23 @@ def _sign(folder: Path) -> tuple[str, int, int]:
     return str(folder), here.st_ino, here.st_mtime_ns
 
 
-def _read(folders: Sequence[Path], signature: Signature) -> _Scan:
+def _read(places: Sequence[Place], signature: Signature) -> _Scan:
     scan = _Scan(signature)
-    for folder in folders:
+    for id, folder in places:
         try:
-            card = _checked(folder)
+            card = _checked(id, folder)
         except CorruptArtefact as error:
-            log.warning("backbone %s/%s is left out: %s", folder.parent.name, folder.name, error.message)
+            log.warning("backbone %s is left out: %s", id, error.message)
             continue
         scan.by_id.setdefault(card.id, (card, folder))
         scan.by_digest.setdefault(card.digest, (card, folder))
     return scan
 
 
-def _checked(folder: Path) -> BackboneCard:
+def _checked(id: str, folder: Path) -> BackboneCard:
     """The card of a complete folder. Raises CorruptArtefact. Contents are verified when they are loaded."""
     card = read_card(folder)
-    if card.id != f"{folder.parent.name}/{folder.name}":
+    if card.id != id:
         raise CorruptArtefact("its card names another backbone.")
     for name in card.files:
         if not (folder / name).is_file():

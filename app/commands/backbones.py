@@ -60,6 +60,26 @@ def setup(out: Output) -> None:
     out.say({"object": "list", "data": cards}, f"ready: {ready}")
 
 
+@app.command()
+@local
+def add(
+    out: Output,
+    backbone_id: Annotated[
+        str, typer.Argument(metavar="ID", help="hub/<organisation>/<model> or torchvision/<model>.")
+    ],
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", exists=True, help="File or folder to take in place of a download."),
+    ] = None,
+) -> None:
+    """Add a published model as a backbone (on the service's machine and data directory)."""
+    from app.commands.training import run_backbones
+    from app.settings import Settings
+
+    (card,) = run_backbones("add", backbone_id, weights=weights, root=Settings().backbones)
+    out.say(card, f"added {card['id']}; a running service offers it at once")
+
+
 @app.command("import")
 @local
 def import_(

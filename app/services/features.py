@@ -81,9 +81,9 @@ class _Closed(Exception):
 
 
 def candidates(shelf: Shelf, modality: str) -> list[BackboneCard]:
-    """The backbones `auto` considers: the pretrained ones, or the baselines where there are none."""
+    """The backbones `auto` considers: pretrained ones first, then the baselines, which must beat them."""
     cards = [card for card in shelf.list() if card.modality == modality]
-    return [card for card in cards if not card.baseline] or cards
+    return sorted(cards, key=lambda card: card.baseline)
 
 
 def baselines(shelf: Shelf, modality: str) -> list[BackboneCard]:

@@ -58,6 +58,18 @@ def test_finds_backbones_in_all_roots_and_the_first_root_wins(tmp_path: Path) ->
     assert shelf.get("signal/a")[1] == first / "signal/a"
 
 
+def test_ids_of_three_parts_are_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    put(tmp_path, "signal/a")
+    card = put(tmp_path, "hub/someone/model")
+    put(tmp_path, "hub/someone/.tmp-half", name="hub/someone/half")
+    put(tmp_path, "hub/.tmp-old/model", name="hub/someone/old")
+    put(tmp_path, "hub/someone/other", name="someone/other")
+    shelf = Shelf([tmp_path])
+    assert [card.id for card in shelf.list()] == ["hub/someone/model", "signal/a"]
+    assert shelf.get("hub/someone/model") == (card, tmp_path / "hub/someone/model")
+    assert caplog.messages == ["backbone hub/someone/other is left out: its card names another backbone."]
+
+
 def test_both_versions_of_an_id_are_found_by_digest(tmp_path: Path) -> None:
     put(tmp_path / "first", "signal/a", b"mine")
     other = put(tmp_path / "second", "signal/a", b"other")

@@ -1,4 +1,4 @@
-"""`python -m training.backbones setup | import | record`: one line of JSON a backbone on stdout.
+"""`python -m training.backbones setup | import | add | record`: one line of JSON a backbone on stdout.
 
 An error is one line too, `{"error": {"code", "message", "param"}}`, with exit status 1. Progress goes to
 stderr.
@@ -9,12 +9,16 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 import orjson
 
 from models.backbone import BackboneCard, read_card
 from models.errors import DurianError, InvalidInput
+
+SOURCES = {"hub": "training.backbones.hub"}
+"""Prefix of an id -> the module whose `add(name, *, weights, root, emit)` makes such backbones."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     setup.add_argument("root", type=Path)
     setup.set_defaults(run=_setup)
     _add_import(commands.add_parser("import", help="add any ONNX feature extractor as onnx/NAME"))
+    _add_add(commands.add_parser("add", help="add a published model, downloaded or from given weights"))
     probe = commands.add_parser("probe", help="try a backbone folder in this process, with limits")
     probe.add_argument("folder", type=Path)
     probe.set_defaults(run=_probe)
@@ -58,10 +63,17 @@ def _add_import(command: argparse.ArgumentParser) -> None:
     command.set_defaults(run=_import)
 
 
+def _add_add(command: argparse.ArgumentParser) -> None:
+    command.add_argument("id", help=" or ".join(f"{prefix}/NAME" for prefix in SOURCES))
+    command.add_argument("--weights", type=Path, help="file or folder to take in place of a download")
+    command.add_argument("--root", type=Path, required=True, help="folder of backbones")
+    command.set_defaults(run=_add)
+
+
 def _setup(given: argparse.Namespace) -> Iterable[BackboneCard]:
     from training.backbones import setup
 
-    return setup(given.root, emit=lambda line: sys.stderr.write(f"{line}\n"))
+    return setup(given.root, emit=_tell)
 
 
 def _import(given: argparse.Namespace) -> Iterable[BackboneCard]:
@@ -79,6 +91,19 @@ def _import(given: argparse.Namespace) -> Iterable[BackboneCard]:
         source=given.source,
     )
     return [card]
+
+
+def _add(given: argparse.Namespace) -> Iterable[BackboneCard]:
+    prefix, _, name = given.id.partition("/")
+    if prefix not in SOURCES or not name:
+        message = f"No such source of backbones: an id begins with {' or '.join(f'{p}/' for p in SOURCES)}."
+        raise InvalidInput(message, code="backbone_id", param="id")
+    source = import_module(SOURCES[prefix])
+    return [source.add(name, weights=given.weights, root=given.root, emit=_tell)]
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
 
 
 def _read_json(path: Path) -> dict[str, object]:

@@ -138,8 +138,8 @@ def weighed(channels: Tensor) -> Tensor:
 
 
 def pooled(name: str, x: Tensor) -> dict[str, Tensor]:
-    """The taps of activations [N, C, L]: mean [N, C], mean in PLACES parts [N, C PLACES], statistics [N, 3 C]."""
-    parts = x.unflatten(2, (PLACES, -1)).mean(dim=3).flatten(1)
+    """The taps of [N, C, L]: mean [N, C], mean in PLACES parts [N, C PLACES], statistics [N, 3 C]."""
+    parts = x.reshape(x.shape[0], x.shape[1], PLACES, -1).mean(dim=3).flatten(1)
     return {f"{name}_mean": x.mean(dim=2), f"{name}_places": parts, name: statistics(x)}
 
 
