@@ -15,8 +15,6 @@ from app.api.deps import ServicesDep, Tenant
 from app.api.examples import parse_json
 from app.api.schemas import EmbeddingRequest, PredictRequest
 from models.errors import InvalidInput, InvalidRequest
-from models.manifest import InputSpec
-from models.modalities import modality
 
 router = APIRouter(prefix="/v1", tags=["predictions"])
 
@@ -156,12 +154,7 @@ async def embed(services: ServicesDep, tenant: Tenant, body: EmbeddingRequest) -
     card, _ = services.shelf.get(body.model)
     if body.dimensions not in (None, card.embedding_dim):
         raise InvalidInput(f"{card.id} gives {card.embedding_dim} dimensions.", param="dimensions")
-    if body.tap is not None and body.tap not in {tap.name for tap in card.taps}:
-        raise InvalidInput(f"{card.id} has the taps {', '.join(t.name for t in card.taps)}.", param="tap")
-    kind, spec = modality(card.modality), InputSpec(modality=card.modality)
-    inputs = _inputs(body.input)
-    contents = [kind.canonical(value, spec, f"input {i}") for i, value in enumerate(inputs)]
-    vectors = await services.engine.embed(card.id, contents, tap=body.tap)
+    vectors = await services.serving.embed(card, _inputs(body.input), body.tap)
     data = [
         {"object": "embedding", "index": i, "embedding": _encoded(vector, body.encoding_format)}
         for i, vector in enumerate(np.ascontiguousarray(vectors, "<f4"))

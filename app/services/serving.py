@@ -12,8 +12,9 @@ import numpy as np
 from app.engine.engine import Engine
 from app.engine.model import LoadedModel, Prediction
 from app.services.catalogue import Catalogue, Entry, Reference
-from models.manifest import Manifest
+from models.manifest import InputSpec, Manifest
 from models.modalities import modality
+from models.runtime import Features
 
 MULTILABEL_THRESHOLD = 0.5
 _DECIMALS = 6
@@ -68,7 +69,7 @@ class Serving:
         background: bool = False,
     ) -> Prediction:
         """Arrays for raw inputs. Raises what the modality (naming the input) and the engine raise."""
-        contents = await self._canonical(model.manifest, inputs)
+        contents = await _canonical(model.manifest.input, inputs)
         return await self.engine.predict(
             model, contents, embedding=embedding, deadline=deadline, background=background
         )
@@ -88,16 +89,22 @@ class Serving:
         prediction = await self.infer(model, inputs, embedding=return_embedding, deadline=deadline)
         return Answer(ref, model.version, model.digest, rows(model.manifest, prediction, top_k))
 
-    async def _canonical(self, manifest: Manifest, inputs: Sequence[object]) -> list[bytes]:
-        if manifest.input.modality in ("text", "signal") and len(inputs) <= _INLINE:
-            return canonical(manifest, inputs)
-        return await asyncio.to_thread(canonical, manifest, inputs)
+    async def embed(self, card: BackboneCard, inputs: Sequence[object], tap: str | None) -> Features:
+        """A backbone's features [n, D] of raw inputs. Raises as `infer`, and InvalidRequest for the tap."""
+        contents = await _canonical(InputSpec(modality=card.modality), inputs)
+        return await self.engine.embed(card.id, contents, tap=tap)
 
 
-def canonical(manifest: Manifest, inputs: Sequence[object]) -> list[bytes]:
+async def _canonical(spec: InputSpec, inputs: Sequence[object]) -> list[bytes]:
+    if spec.modality in ("text", "signal") and len(inputs) <= _INLINE:
+        return canonical(spec, inputs)
+    return await asyncio.to_thread(canonical, spec, inputs)
+
+
+def canonical(spec: InputSpec, inputs: Sequence[object]) -> list[bytes]:
     """The canonical bytes of each input. Raises InvalidInput, UnsupportedMedia or TooLarge, naming it."""
-    kind = modality(manifest.input.modality)
-    return [kind.canonical(value, manifest.input, f"input {i}") for i, value in enumerate(inputs)]
+    kind = modality(spec.modality)
+    return [kind.canonical(value, spec, f"input {i}") for i, value in enumerate(inputs)]
 
 
 def rows(manifest: Manifest, prediction: Prediction, top_k: int) -> list[dict[str, Any]]:

@@ -192,3 +192,21 @@ def test_compressed_bodies_are_not_read(client: TestClient) -> None:
 def test_a_message_never_echoes_the_input(client: TestClient) -> None:
     body = {"model": "text/minilm-l6", "training_file": "SECRET-VALUE", "suffix": 5}
     assert "SECRET-VALUE" not in client.post("/v1/fine_tuning/jobs", json=body).text
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "param"),
+    [
+        ({"model": "text/none", "input": "x"}, 404, None),
+        ({"model": "text/minilm-l6", "input": ""}, 422, "input 0"),
+        ({"model": "text/minilm-l6", "input": []}, 422, "input"),
+        ({"model": "text/minilm-l6", "input": "x", "tap": "none"}, 400, "tap"),
+        ({"model": "text/minilm-l6", "input": "x", "dimensions": 3}, 422, "dimensions"),
+        ({"model": "image/pixels", "input": "bm90IGFuIGltYWdl"}, 415, "input 0"),
+    ],
+)
+def test_a_bad_embedding_request(
+    client: TestClient, body: dict[str, Any], status: int, param: str | None
+) -> None:
+    error = error_of(client.post("/v1/embeddings", json=body), status)
+    assert param is None or error["param"] == param

@@ -58,6 +58,17 @@ def test_the_vocabulary_is_fixed_by_its_seed_and_holds_no_digits() -> None:
     assert not words.DIGITS & {word.text for word in vocabulary}
 
 
+def test_words_that_any_voice_says_like_a_digit_are_left_out() -> None:
+    three, tree = words.Word("[['3:]]", ("en-us",)), words.Word("tree", ("en", "en-029"))
+    table = {word: word for word in words.DIGITS} | {"[['3:]]": "three", "apple": "apple"}
+    said = {("tree", "en-029"): "three", ("tree", "en"): "tree"}
+    apple = words.Word("apple", ("en-us",))
+    kept = clips.unlike_digits(
+        [three, tree, apple], lambda text, voice: said.get((text, voice)) or table[text]
+    )
+    assert kept == [apple]
+
+
 def test_units_mark_what_words_share() -> None:
     marks = clips.units(["ab"] * clips.COMMON + ["b", ""])
     assert marks.shape == (clips.COMMON + 2, 4)  # ^a, a, b and b$ are common, ^b is not

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from training.pretrain.audio import espeak, sounds
 from training.pretrain.audio.espeak import RATE, Utterance, Wave
-from training.pretrain.audio.words import Word, vocabulary
+from training.pretrain.audio.words import DIGITS, ENGLISH_VOICES, Word, vocabulary
 
 LONGEST = round(1.25 * RATE)  # of the stored clip; training may speak faster
 SHORTEST = round(0.08 * RATE)
@@ -79,7 +79,7 @@ def build(corpus: Corpus, seed: int) -> Clips:
     words = vocabulary(corpus.pseudo, corpus.foreign, seed)[: corpus.words]
     spoken, transcripts = _speech(words, corpus, seed) if words else ([], [])
     heard = [
-        (sounds.sound(kind, number, seed), len(words) + kind)
+        (sounds.sound(kind, number, seed), len(transcripts) + kind)
         for kind in range(corpus.sounds)
         for number in range(corpus.clips)
     ]
@@ -106,6 +106,7 @@ def units(transcripts: Sequence[str]) -> NDArray[np.bool_]:
 def _speech(words: Sequence[Word], corpus: Corpus, seed: int) -> tuple[list[tuple[Wave, int]], list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         speaker = espeak.Speaker(Path(folder), corpus.voices, seed)
+        words = unlike_digits(words, speaker.transcribe)
         transcripts = [speaker.transcribe(word.text, word.voices[0]) for word in words]
         made = []
         for label, word in enumerate(words):
@@ -113,6 +114,12 @@ def _speech(words: Sequence[Word], corpus: Corpus, seed: int) -> tuple[list[tupl
             drawn = [_utterance(word, speaker.variants, rng) for _ in range(corpus.clips)]
             made += [(speaker.speak(utterance), label) for utterance in drawn]
     return made, transcripts
+
+
+def unlike_digits(words: Sequence[Word], transcribe: Callable[[str, str], str]) -> list[Word]:
+    """The words that none of their voices pronounces as any English voice does a digit."""
+    digits = {transcribe(digit, voice) for digit in DIGITS for voice in ENGLISH_VOICES}
+    return [word for word in words if not digits & {transcribe(word.text, voice) for voice in word.voices}]
 
 
 def _utterance(word: Word, variants: tuple[str, ...], rng: np.random.Generator) -> Utterance:
