@@ -12,6 +12,7 @@ import numpy as np
 from app.engine.engine import Engine
 from app.engine.model import LoadedModel, Prediction
 from app.services.catalogue import Catalogue, Entry, Reference
+from models.backbone import BackboneCard
 from models.manifest import InputSpec, Manifest
 from models.modalities import modality
 from models.runtime import Features

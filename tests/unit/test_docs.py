@@ -1,4 +1,4 @@
-"""Docs that can be wrong are checked: every setting stands in the table, every relative link leads somewhere."""
+"""Docs are tests: every setting stands in its table, every relative link leads somewhere."""
 
 from __future__ import annotations
 
