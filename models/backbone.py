@@ -27,12 +27,30 @@ class Tap(Record):
     depth: float = Field(ge=0, le=1, description="0 at the input, 1 at the top")
 
 
+class Subwords(Record):
+    """Rows for the character n-grams of words that the tokenizer calls unknown (id 0).
+
+    The table has `first` rows of words, then `buckets` rows, one for each value of an n-gram's hash.
+    """
+
+    shortest: int = Field(ge=1)
+    longest: int = Field(ge=1)
+    first: int = Field(ge=1)
+    buckets: int = Field(ge=1)
+
+    @property
+    def rows(self) -> int:
+        return self.first + self.buckets
+
+
 class TextPreprocess(Record):
     """Text -> token ids. Inputs of the graph: `input_ids`, `attention_mask`, int64 [N, L]."""
 
     kind: Literal["text"] = "text"
     tokenizer: str = "tokenizer.json"
     max_tokens: int = 128
+    # Left out where absent, so that a backbone without them keeps its digest.
+    subwords: Subwords | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class ImagePreprocess(Record):

@@ -35,7 +35,7 @@ class _Scan:
 
 
 class Shelf:
-    """Backbones in `<root>/<id>/card.json`, ids of two or three parts. Where an id is in two roots, the first root wins.
+    """Backbones in `<root>/<id>/card.json`, ids of two or three parts. The first root wins.
 
     The folders are looked at again at most twice a second, and at once for an id that is not known, so a
     running service sees what the command line imports. Thread-safe. A broken backbone is left out with

@@ -65,18 +65,35 @@ def setup(out: Output) -> None:
 def add(
     out: Output,
     backbone_id: Annotated[
-        str, typer.Argument(metavar="ID", help="hub/<organisation>/<model> or torchvision/<model>.")
+        str,
+        typer.Argument(
+            metavar="ID", help="hub/<organisation>/<model>, torchvision/<model> or vectors/<name>."
+        ),
     ],
     weights: Annotated[
         Path | None,
         typer.Option("--weights", exists=True, help="File or folder to take in place of a download."),
+    ] = None,
+    frequencies: Annotated[
+        Path | None,
+        typer.Option("--frequencies", exists=True, dir_okay=False, help="Word counts, for vectors/<name>."),
+    ] = None,
+    most: Annotated[
+        int | None, typer.Option("--most", min=1, help="Words to keep, for vectors/<name> (200,000).")
     ] = None,
 ) -> None:
     """Add a published model as a backbone (on the service's machine and data directory)."""
     from app.commands.training import run_backbones
     from app.settings import Settings
 
-    (card,) = run_backbones("add", backbone_id, weights=weights, root=Settings().backbones)
+    (card,) = run_backbones(
+        "add",
+        backbone_id,
+        weights=weights,
+        frequencies=frequencies,
+        most=most,
+        root=Settings().backbones,
+    )
     out.say(card, f"added {card['id']}; a running service offers it at once")
 
 

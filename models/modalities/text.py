@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from models.backbone import BackboneCard, TextPreprocess
+from models.backbone import BackboneCard, Subwords, TextPreprocess
 from models.base import ModalityName
 from models.errors import CorruptArtefact, TooLarge
 from models.manifest import InputSpec
 from models.modalities.base import Feeds, Prepared
 from models.modalities.faults import fault
+from models.modalities.subwords import expand
 
 MAX_BYTES = 100_000
 
@@ -38,7 +39,7 @@ class TextModality:
         how = card.preprocess
         if not isinstance(how, TextPreprocess) or how.tokenizer not in files:
             raise CorruptArtefact("The text backbone lacks its tokenizer.")
-        return TextPreprocessor(files[how.tokenizer], how.max_tokens, card.input)
+        return TextPreprocessor(files[how.tokenizer], how.max_tokens, card.input, how.subwords)
 
 
 def _string(value: object, where: str) -> str:
@@ -64,20 +65,39 @@ def _encode(text: str, where: str) -> bytes:
 class TextPreprocessor:
     """Token ids int64 [L], L <= `max_tokens`, special tokens included."""
 
-    def __init__(self, tokenizer_json: bytes, max_tokens: int, input_name: str = "input_ids") -> None:
+    def __init__(
+        self,
+        tokenizer_json: bytes,
+        max_tokens: int,
+        input_name: str = "input_ids",
+        subwords: Subwords | None = None,
+    ) -> None:
         self._tokenizer = _load(tokenizer_json)
         padding: dict[str, Any] = self._tokenizer.padding or {}
         self._pad = int(padding.get("pad_id", 0))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
         self._input = input_name
+        self._most = max_tokens
+        self._subwords = subwords
 
     def prepare(self, content: bytes) -> Prepared:
         """Raises InvalidInput when the tokenizer finds no token in the text."""
-        ids = np.array(self._tokenizer.encode(content.decode()).ids, np.int64)
+        ids = np.array(self._ids(content.decode()), np.int64)
         if not len(ids):
             raise fault("input", "the backbone's vocabulary knows nothing in this text.", "bad_text")
         return ids
+
+    def _ids(self, text: str) -> list[int]:
+        found = self._tokenizer.encode(text)
+        if self._subwords is None:
+            return list(found.ids)
+        spellings = (self._normalise(text[start:end]) for start, end in found.offsets)
+        return expand(zip(found.ids, spellings, strict=True), self._subwords, self._most)
+
+    def _normalise(self, word: str) -> str:
+        normalizer = self._tokenizer.normalizer
+        return normalizer.normalize_str(word) if normalizer else word
 
     def size(self, prepared: Prepared) -> int:
         return len(prepared)

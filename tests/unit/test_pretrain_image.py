@@ -13,6 +13,7 @@ from models.backbone import GRAPH, read_card
 from models.errors import CorruptArtefact
 from models.modalities.image import encode_png
 from models.runtime import Backbone, Features
+from training.pretrain.__main__ import main
 from training.pretrain.image import evaluate, glyphs
 
 torch = pytest.importorskip("torch")
@@ -181,6 +182,17 @@ def test_an_export_that_strays_is_refused(tiny: model.Durian, monkeypatch: pytes
     monkeypatch.setattr(export, "reference", strayed)
     with pytest.raises(CorruptArtefact):
         export.export(tiny)
+
+
+def test_the_command_writes_a_backbone_that_loads(
+    encoder: network.Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(encoder.state_dict(), tmp_path / "image.pt")
+    monkeypatch.setattr("training.pretrain.image.finish.EXAMPLES", 12)
+    main(["image", "--out", str(tmp_path / "made"), "--encoder", str(tmp_path / "image.pt"), "--seed", "3"])
+    backbone = Backbone(tmp_path / "made")
+    page = np.zeros((9, 9), np.uint8)
+    assert _features(backbone, [page], "embedding").shape == (1, backbone.card.embedding_dim)
 
 
 def test_evaluate_asks_the_right_rows() -> None:

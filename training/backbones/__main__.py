@@ -17,8 +17,14 @@ import orjson
 from models.backbone import BackboneCard, read_card
 from models.errors import DurianError, InvalidInput
 
-SOURCES = {"hub": "training.backbones.hub"}
+SOURCES = {
+    "hub": "training.backbones.hub",
+    "torchvision": "training.backbones.vision",
+    "vectors": "training.backbones.vectors",
+}
 """Prefix of an id -> the module whose `add(name, *, weights, root, emit)` makes such backbones."""
+
+VECTOR_OPTIONS = ("frequencies", "most")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,6 +72,8 @@ def _add_import(command: argparse.ArgumentParser) -> None:
 def _add_add(command: argparse.ArgumentParser) -> None:
     command.add_argument("id", help=" or ".join(f"{prefix}/NAME" for prefix in SOURCES))
     command.add_argument("--weights", type=Path, help="file or folder to take in place of a download")
+    command.add_argument("--frequencies", type=Path, help="counts of words, for vectors/NAME")
+    command.add_argument("--most", type=int, help="words to keep, for vectors/NAME")
     command.add_argument("--root", type=Path, required=True, help="folder of backbones")
     command.set_defaults(run=_add)
 
@@ -98,8 +106,12 @@ def _add(given: argparse.Namespace) -> Iterable[BackboneCard]:
     if prefix not in SOURCES or not name:
         message = f"No such source of backbones: an id begins with {' or '.join(f'{p}/' for p in SOURCES)}."
         raise InvalidInput(message, code="backbone_id", param="id")
+    options = {key: getattr(given, key) for key in VECTOR_OPTIONS if getattr(given, key) is not None}
+    if options and prefix != "vectors":
+        message = f"Only word vectors take {' and '.join(VECTOR_OPTIONS)}: leave them out."
+        raise InvalidInput(message, code="option", param=next(iter(options)))
     source = import_module(SOURCES[prefix])
-    return [source.add(name, weights=given.weights, root=given.root, emit=_tell)]
+    return [source.add(name, weights=given.weights, root=given.root, emit=_tell, **options)]
 
 
 def _tell(line: str) -> None:

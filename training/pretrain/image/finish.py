@@ -17,8 +17,9 @@ from training.pretrain.image.views import Dice, coarsen, glyph_views, scene_view
 EXAMPLES = 600
 
 
-def finish(encoder: Encoder, seed: int, examples: int = EXAMPLES) -> Durian:
-    """The backbone from a trained encoder: patches of `examples` scenes, and the gate."""
+def finish(encoder: Encoder, seed: int, examples: int | None = None) -> Durian:
+    """The backbone from a trained encoder: patches of `examples` scenes (600), and the gate."""
+    examples = examples or EXAMPLES
     data = Data(replace(Recipe(), seed=seed + 1, pool=examples, glyph_pairs=examples, scene_pairs=examples))
     dice = Dice(torch.Generator().manual_seed(seed + 1), torch.device("cpu"))
     model = Durian(encoder.eval().cpu(), _patches(data)).eval()

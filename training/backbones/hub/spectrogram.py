@@ -1,0 +1,109 @@
+"""Audio spectrogram transformers (Gong et al. 2021, arXiv:2104.01778), from the waveform.
+
+Their features are Kaldi's: frames of 400 samples each 160, less their mean, pre-emphasised, windowed,
+Fourier-transformed over 512 points, 128 log mel energies. All before the power is linear in the samples,
+so that one convolution does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.backbone import GRAPH, AudioPreprocess
+from training.backbones.adapt import EMBEDDING
+from training.backbones.hub.audio import SECONDS, examples_of, read_rate
+from training.backbones.hub.draft import Draft, levels, list_taps
+from training.backbones.hub.torch_side import count_parameters, log_energies, run_each, to_onnx
+
+FAMILIES = frozenset({"audio-spectrogram-transformer"})
+FRAME, HOP, FFT = 400, 160, 512
+EMPHASIS = 0.97
+
+
+@dataclass(frozen=True)
+class Frontend:
+    """What the feature extractor's file says: mel filters [257, bins], and how the result is scaled."""
+
+    filters: NDArray[np.float64]
+    length: int  # frames, zeros after the last one that the clip fills
+    shift: float
+    scale: float
+
+
+def draft(folder: Path, model: Any) -> Draft:
+    """The backbone of a loaded spectrogram transformer. Raises InvalidInput (code `processor`)."""
+    rate = read_rate(folder)
+    extractor = _extractor(folder)
+    front = _frontend(extractor, rate)
+    full = ((front.length - 1) * HOP + FRAME) / rate
+    how = AudioPreprocess(sample_rate=rate, seconds=min(SECONDS, full))
+    depth = model.config.num_hidden_layers
+    steps = levels(depth)
+    names = [*(f"layer_{i}" for i in steps), EMBEDDING]
+    examples = examples_of(how)
+    features = [(extractor(wave, sampling_rate=rate)["input_values"][0],) for wave in examples]
+    original = run_each(model, partial(pooled, steps=steps), features)
+    expected = dict(zip(names, original, strict=True))
+    forward = partial(from_wave, steps=steps, front=front)
+    graph = to_onnx(model, forward, {"audio": np.stack(examples[:2])}, names, {0: "N"})
+    return Draft(
+        files={GRAPH: graph},
+        preprocess=how,
+        input="audio",
+        taps=list_taps(expected, steps, depth),
+        parameters=count_parameters(graph),
+        examples=examples,
+        expected=expected,
+    )
+
+
+def pooled(model: Any, features: Any, *, steps: Sequence[int]) -> list[Any]:
+    """Features [N, frames, bins] -> means over patches of lower layers, and the two class tokens' mean."""
+    answer = model(input_values=features, output_hidden_states=True)
+    return [*(answer.hidden_states[i].mean(1) for i in steps), answer.pooler_output]
+
+
+def from_wave(model: Any, wave: Any, *, steps: Sequence[int], front: Frontend) -> list[Any]:
+    """`pooled` of a waveform [N, samples]."""
+    energies = log_energies(wave, fourier_kernel(), front.filters, HOP, front.length)
+    return pooled(model, (energies - front.shift) / front.scale, steps=steps)
+
+
+def fourier_kernel() -> NDArray[np.float64]:
+    """[514, 400]: 257 real and 257 imaginary parts of a frame's spectrum, as sums over its samples."""
+    frame = np.eye(FRAME) - 1 / FRAME  # each column: one sample of the frame, less the frame's mean
+    earlier = np.vstack([frame[:1], frame[:-1]])  # the first sample stands before itself
+    shaped = (frame - EMPHASIS * earlier) * np.hanning(FRAME)[:, None]
+    spectrum = np.fft.rfft(shaped, FFT, axis=0)
+    return np.concatenate([spectrum.real, spectrum.imag])
+
+
+def _extractor(folder: Path) -> Any:
+    from transformers import ASTFeatureExtractor
+
+    return ASTFeatureExtractor.from_pretrained(folder, local_files_only=True)
+
+
+def _frontend(extractor: Any, rate: int) -> Frontend:
+    from transformers.audio_utils import mel_filter_bank
+
+    filters = mel_filter_bank(
+        num_frequency_bins=FFT // 2 + 1,
+        num_mel_filters=extractor.num_mel_bins,
+        min_frequency=20,
+        max_frequency=rate // 2,
+        sampling_rate=rate,
+        norm=None,
+        mel_scale="kaldi",
+        triangularize_in_mel_space=True,
+    )
+    if not extractor.do_normalize:
+        return Frontend(filters, extractor.max_length, 0.0, 1.0)
+    return Frontend(filters, extractor.max_length, extractor.mean, 2 * extractor.std)

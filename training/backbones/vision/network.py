@@ -1,0 +1,221 @@
+"""A classifier of torchvision as a backbone: which places become taps, and its graph.
+
+Taps, from the input up: `stem`, `stage1`, `stage2`, ... end where the map's resolution falls next (of a
+network of tokens: at each quarter of its blocks), as mean over space and, `<name>_stat`, as mean and
+standard deviation. `embedding` is what the layer of class scores reads, averaged over space if it is a map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from models.backbone import GRAPH, ImagePreprocess, Tap
+from models.runtime import Features
+from training.backbones.adapt import EMBEDDING
+from training.backbones.hub.draft import Draft
+from training.backbones.hub.files import refused
+from training.backbones.hub.torch_side import count_parameters, run_each, to_onnx
+
+FALL = 0.75  # a side this much shorter begins a stage; unpadded convolutions lose only a few pixels
+QUARTERS = 4
+SAME = 1e-5
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """(pixel / 255 - mean) / std for each of red, green and blue."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def apply(self, image: Any) -> Any:
+        """uint8 [N, H, W, 3] -> float32 [N, 3, H, W]."""
+        mean, std = (torch.tensor(values).mul(255).view(1, 3, 1, 1) for values in (self.mean, self.std))
+        return (image.permute(0, 3, 1, 2).float() - mean) / std
+
+
+@dataclass(frozen=True)
+class Place:
+    """A module whose output becomes taps; `depth` counts the modules called before its end, 0 to 1."""
+
+    tap: str
+    module: str
+    depth: float
+
+
+@dataclass(frozen=True)
+class Call:
+    """A module's run: its name and the shape of its output."""
+
+    module: str
+    shape: tuple[int, ...]
+
+
+def draft(net: nn.Module, how: ImagePreprocess, scaling: Scaling) -> Draft:
+    """The backbone of a classifier in evaluation mode, its pixels scaled in the graph.
+
+    Raises InvalidInput: `non_finite` (the weights give NaN or infinity) or `export`.
+    """
+    torch.backends.mha.set_fastpath_enabled(False)  # attention of one operator cannot be exported
+    pictures = examples(how.width)
+    head, places = survey(net, how.width)
+    _cut(net, head)
+    everything = [*(p.tap + form for p in places for form in ("", "_stat")), EMBEDDING]
+    forward = partial(features, head=head, places=places, names=everything, scaling=scaling)
+    rows = run_each(net, forward, [(picture,) for picture in pictures])
+    if not all(np.isfinite(row).all() for row in rows):
+        raise refused("The weights give NaN or infinity on ordinary pictures: check the file.", "non_finite")
+    expected = _distinct(dict(zip(everything, rows, strict=True)))
+    forward = partial(features, head=head, places=places, names=list(expected), scaling=scaling)
+    graph = to_onnx(net, forward, {"image": np.stack(pictures[:2])}, list(expected), {0: "N"})
+    return Draft(
+        files={GRAPH: graph},
+        preprocess=how,
+        input="image",
+        taps=_taps(expected, places),
+        parameters=count_parameters(graph),
+        examples=pictures,
+        expected=expected,
+    )
+
+
+def survey(net: nn.Module, side: int) -> tuple[str, list[Place]]:
+    """The name of the layer of class scores, and the places of taps below it."""
+    calls = _calls(net, side)
+    scores = [
+        n for n, c in enumerate(calls) if isinstance(net.get_submodule(c.module), nn.Linear | nn.Conv2d)
+    ]
+    if not scores:
+        raise refused("The network has no layer of class scores to leave out.", "export")
+    below = calls[: scores[-1]]
+    ends = list(_stage_ends(below))
+    names = ["stem", *(f"stage{n}" for n in range(1, len(ends)))]
+    depths = [(end + 1) / (len(below) + 1) for end in ends]
+    places = [Place(n, below[e].module, d) for n, e, d in zip(names, ends, depths, strict=True)]
+    return calls[scores[-1]].module, places
+
+
+def _calls(net: nn.Module, side: int) -> list[Call]:
+    """Every unit that one picture passes, in order."""
+    calls: list[Call] = []
+    with ExitStack() as hooks, torch.no_grad():
+        for name, module in units(net):
+            note = partial(_note, calls, name)
+            hooks.callback(module.register_forward_hook(note).remove)
+        net(torch.zeros(1, 3, side, side))
+    return calls
+
+
+def _note(calls: list[Call], name: str, module: nn.Module, given: Any, out: Any) -> None:
+    calls.append(Call(name, tuple(out.shape)))
+
+
+def units(net: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """The modules that are called one after another: plain sequences are opened, blocks are not."""
+    for name, module in net.named_children():
+        if type(module) in (nn.Sequential, nn.ModuleList) or type(module).__name__ == "Encoder":
+            yield from units(module, f"{prefix}{name}.")
+        else:
+            yield prefix + name, module
+
+
+def _stage_ends(calls: Sequence[Call]) -> Iterator[int]:
+    """Index of the last call of each resolution, then of each quarter of the blocks of tokens."""
+    # The second side, which is one of space whether channels come first or last.
+    maps = [(n, call.shape[2]) for n, call in enumerate(calls) if len(call.shape) == 4 and call.shape[2] > 1]
+    begin = maps[0][1] if maps else 0
+    for (n, _), (_, after) in zip(maps, [*maps[1:], (0, 0)], strict=False):
+        if after <= FALL * begin:
+            yield n
+            begin = after
+    tokens = [n for n, call in enumerate(calls) if len(call.shape) == 3]
+    if len(tokens) >= QUARTERS:
+        yield from (tokens[len(tokens) * quarter // QUARTERS - 1] for quarter in range(1, QUARTERS + 1))
+
+
+def _cut(net: nn.Module, head: str) -> None:
+    parent, _, name = head.rpartition(".")
+    setattr(net.get_submodule(parent), name, nn.Identity())
+
+
+def features(
+    net: nn.Module,
+    image: Any,
+    *,
+    head: str,
+    places: Sequence[Place],
+    names: Sequence[str],
+    scaling: Scaling,
+) -> list[Any]:
+    """uint8 [N, H, W, 3] -> the named taps, float32 [N, dim] each."""
+    found: dict[str, Any] = {}
+    with ExitStack() as hooks:
+        for place in places:
+            hook = partial(_pool, found, place.tap)
+            hooks.callback(net.get_submodule(place.module).register_forward_hook(hook).remove)
+        hook = partial(_embed, found)
+        hooks.callback(net.get_submodule(head).register_forward_pre_hook(hook).remove)
+        net(scaling.apply(image))
+    return [found[name] for name in names]
+
+
+def _pool(found: dict[str, Any], tap: str, module: Any, given: Any, out: Any) -> None:
+    # At once: what follows may overwrite the map in place.
+    found[tap] = out.mean(_space(out.shape))
+    found[f"{tap}_stat"] = torch.cat([found[tap], deviation(out)], 1)
+
+
+def deviation(out: Any) -> Any:
+    """Standard deviation over space, from centred values: no cancellation where the mean is large."""
+    space = _space(out.shape)
+    centred = out - out.mean(space, keepdim=True)
+    return (centred * centred).mean(space).sqrt()
+
+
+def _embed(found: dict[str, Any], module: Any, given: Any) -> None:
+    (out,) = given
+    found[EMBEDDING] = out if out.ndim == 2 else out.mean(_space(out.shape))
+
+
+def _space(shape: Sequence[int]) -> tuple[int, ...]:
+    """The axes of space: pictures are square, so that two equal sides tell where the channels are."""
+    if len(shape) == 3:
+        return (1,)
+    return (2, 3) if shape[2] == shape[3] else (1, 2)
+
+
+def _distinct(features: Mapping[str, Features]) -> dict[str, Features]:
+    """Without the last stage's mean where it is the embedding already, as in a ResNet."""
+    top = features[EMBEDDING]
+    return {name: f for name, f in features.items() if name == EMBEDDING or not _same(f, top)}
+
+
+def _same(one: Features, other: Features) -> bool:
+    return one.shape == other.shape and np.allclose(one, other, SAME, SAME * np.abs(other).max())
+
+
+def _taps(expected: Mapping[str, Features], places: Sequence[Place]) -> tuple[Tap, ...]:
+    depths = {place.tap: place.depth for place in places}
+    return tuple(
+        Tap(name=name, dim=values.shape[1], depth=depths.get(name.removesuffix("_stat"), 1.0))
+        for name, values in expected.items()
+    )
+
+
+def examples(side: int) -> list[Any]:
+    """Three uint8 pictures [side, side, 3]: noise, and large and small blotches, bright and dark."""
+    draw = np.random.default_rng(0)
+    noise = draw.integers(0, 256, (side, side, 3))
+    blotches = [
+        np.kron(draw.integers(0, top, (-(-side // edge), -(-side // edge), 3)), np.ones((edge, edge, 1)))
+        for edge, top in ((32, 256), (8, 64))
+    ]
+    return [picture[:side, :side].astype(np.uint8) for picture in (noise, *blotches)]
