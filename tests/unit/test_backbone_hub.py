@@ -477,7 +477,7 @@ def test_a_download_is_recorded_with_its_revision(
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, allow_patterns: str(snapshot))
     lines: list[str] = []
     card = hub.add("some/model", weights=None, root=tmp_path / "root", emit=lines.append)
-    assert card.source == "some/model of the Hugging Face hub, from revision 0123456789ab"
+    assert card.source == "some/model, revision 0123456789ab of the Hugging Face hub"
     assert lines[:2] == ["hub/some/model: downloading", "hub/some/model: exporting"]
 
 

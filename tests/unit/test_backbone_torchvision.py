@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,6 +35,7 @@ models = pytest.importorskip("torchvision.models")
 functional = pytest.importorskip("torchvision.transforms.functional")
 
 from training.backbones.hub.draft import Draft  # noqa: E402 (after torch is known to be there)
+from training.backbones.hub.torch_side import to_onnx  # noqa: E402
 from training.backbones.vision import network, origin, state  # noqa: E402
 
 SLOW = pytest.mark.slow
@@ -81,13 +83,19 @@ def picture(seed: int) -> bytes:
     return buffer.getvalue()
 
 
+def photographs() -> list[bytes]:
+    """Two real pictures where the folder of test data is there; the project holds none."""
+    folder = Path(os.environ.get("DURIAN_TEST_DATA", "absent")) / "image" / "samples"
+    return [path.read_bytes() for path in sorted(folder.glob("*.jpg"))[:2]]
+
+
 def read_by_head(net: Any, head: str, pictures: list[Any]) -> Any:
     """What the layer of class scores reads, scaled by torchvision; each picture alone."""
     read: list[Any] = []
     hook = net.get_submodule(head).register_forward_pre_hook(lambda _, given: read.append(given[0]))
     with torch.no_grad():
         for pixels in pictures:
-            tensor = functional.to_tensor(pixels)
+            tensor = functional.to_tensor(pixels.copy())
             net(functional.normalize(tensor, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])[None])
     hook.remove()
     return np.concatenate([one.numpy() if one.ndim == 2 else one.mean((2, 3)).numpy() for one in read])
@@ -111,7 +119,7 @@ def test_a_classifier_computes_what_torch_computes(
 
 
 def check_embedding(backbone: Backbone, net: Any, head: str) -> None:
-    prepared = [backbone.preprocessor.prepare(picture(seed)) for seed in range(2)]
+    prepared = [backbone.preprocessor.prepare(data) for data in (picture(0), picture(1), *photographs())]
     together = backbone.run(prepared, ["embedding"])["embedding"]
     alone = np.concatenate([backbone.run([one], ["embedding"])["embedding"] for one in prepared])
     expected = read_by_head(net, head, prepared)
@@ -240,7 +248,6 @@ def test_an_export_that_differs_is_refused(
             net.features[0].bias += 0.01
         return to_onnx(net, *rest)
 
-    to_onnx = network.to_onnx
     monkeypatch.setattr(network, "to_onnx", wrong)
     assert refusal(CorruptArtefact, small, tmp_path).code == "parity"
 

@@ -35,11 +35,11 @@ def add(name: str, *, weights: Path | None, root: Path, emit: Callable[[str], ob
         message = "A hub id is hub/<organisation>/<model>: letters, digits, dots, dashes and underscores."
         raise InvalidInput(message, code="backbone_id", param="id")
     with redirect_stdout(sys.stderr):  # stdout is for answers; the libraries print there
-        folder, origin = (weights, "a local folder") if weights else _download(name, emit)
+        folder, origin = (weights, "from a local folder") if weights else _download(name, emit)
         config = check_folder(folder)
         emit(f"hub/{name}: exporting")
         draft = _draft(folder, config)
-        card = _card(name, draft, licence_of(folder), f"{name} of the Hugging Face hub, from {origin}")
+        card = _card(name, draft, licence_of(folder), f"{name}, {origin}")
         return _place(card, draft, root, emit)
 
 
@@ -48,7 +48,7 @@ def _download(name: str, emit: Callable[[str], object]) -> tuple[Path, str]:
 
     emit(f"hub/{name}: downloading")
     folder = download(name)
-    return folder, f"revision {folder.name[:12]}"
+    return folder, f"revision {folder.name[:12]} of the Hugging Face hub"
 
 
 def _draft(folder: Path, config: dict[str, object]) -> Draft:

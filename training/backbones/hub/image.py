@@ -106,7 +106,7 @@ def _frame(processor: dict[str, Any], family: str) -> tuple[int, int, str, float
             return width, height, "squash", 1.0
         case int(side), _ if family in ("vit", "deit") and not processor.get("do_center_crop"):
             return side, side, "squash", 1.0
-        case (({"shortest_edge": int(side)} | int(side)), None):
+        case (({"shortest_edge": int(side)} | int(side)), None) if family in CONVOLUTIONS:
             if side >= SQUASHED_FROM:
                 return side, side, "squash", 1.0
             return side, side, "crop", float(processor.get("crop_pct") or USUAL_CROP)

@@ -8,7 +8,7 @@ standard deviation. `embedding` is what the layer of class scores reads, average
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -59,12 +59,23 @@ class Call:
     shape: tuple[int, ...]
 
 
+@contextmanager
+def _plain_attention() -> Iterator[None]:
+    """Attention in small steps: torch's single operator for it cannot be exported."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+@_plain_attention()
 def draft(net: nn.Module, how: ImagePreprocess, scaling: Scaling) -> Draft:
     """The backbone of a classifier in evaluation mode, its pixels scaled in the graph.
 
     Raises InvalidInput: `non_finite` (the weights give NaN or infinity) or `export`.
     """
-    torch.backends.mha.set_fastpath_enabled(False)  # attention of one operator cannot be exported
     pictures = examples(how.width)
     head, places = survey(net, how.width)
     _cut(net, head)
