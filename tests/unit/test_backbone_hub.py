@@ -30,8 +30,8 @@ from models.shelf import Shelf
 from tests import hub_models as tiny
 from training.backbones import hub
 from training.backbones.__main__ import main
+from training.backbones.draft import levels
 from training.backbones.hub import audio, image, spectrogram, text
-from training.backbones.hub.draft import levels
 from training.backbones.hub.files import check_folder, licence_of
 
 Add = Callable[..., BackboneCard]

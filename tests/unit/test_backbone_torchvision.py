@@ -34,7 +34,7 @@ torch = pytest.importorskip("torch")
 models = pytest.importorskip("torchvision.models")
 functional = pytest.importorskip("torchvision.transforms.functional")
 
-from training.backbones.hub.draft import Draft  # noqa: E402 (after torch is known to be there)
+from training.backbones.draft import Draft  # noqa: E402 (after torch is known to be there)
 from training.backbones.hub.torch_side import to_onnx  # noqa: E402
 from training.backbones.vision import network, origin, state  # noqa: E402
 

@@ -12,13 +12,17 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from models.backbone import BackboneCard, read_card, write_backbone
-from models.base import sha256
-from models.errors import Conflict, InvalidInput, Unavailable
-from models.store import publish_folder
-from training.backbones.hub.draft import Draft, prove
+from models.backbone import BackboneCard
+from models.backbone import read_card as read_card
+from models.backbone import write_backbone as write_backbone
+from models.base import sha256 as sha256
+from models.errors import Conflict as Conflict
+from models.errors import InvalidInput, Unavailable
+from models.store import publish_folder as publish_folder
+from training.backbones.draft import Draft, card_of, place
+from training.backbones.draft import prove as prove
 from training.backbones.hub.files import check_folder, licence_of
-from training.backbones.source import staged
+from training.backbones.source import staged as staged
 
 PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}"
 NAME = re.compile(rf"{PART}/{PART}")
@@ -39,8 +43,8 @@ def add(name: str, *, weights: Path | None, root: Path, emit: Callable[[str], ob
         config = check_folder(folder)
         emit(f"hub/{name}: exporting")
         draft = _draft(folder, config)
-        card = _card(name, draft, licence_of(folder), f"{name}, {origin}")
-        return _place(card, draft, root, emit)
+        card = card_of(f"hub/{name}", draft, licence_of(folder), f"{name}, {origin}")
+        return place(card, draft, root, emit)
 
 
 def _download(name: str, emit: Callable[[str], object]) -> tuple[Path, str]:
@@ -58,34 +62,3 @@ def _draft(folder: Path, config: dict[str, object]) -> Draft:
         message = "Adding a model of the hub needs torch and transformers: install durian[torch]."
         raise Unavailable(message, code="no_torch") from None
     return draft(folder, config)
-
-
-def _card(name: str, draft: Draft, licence: str, source: str) -> BackboneCard:
-    return BackboneCard(
-        id=f"hub/{name}",
-        modality=draft.preprocess.kind,
-        preprocess=draft.preprocess,
-        input=draft.input,
-        taps=draft.taps,
-        default_tap=draft.taps[-1].name,
-        parameters=draft.parameters,
-        licence=licence,
-        source=source,
-        files={file: sha256(data) for file, data in draft.files.items()},
-    )
-
-
-def _place(card: BackboneCard, draft: Draft, root: Path, emit: Callable[[str], object]) -> BackboneCard:
-    """Write the backbone aside, prove it there, then publish it. A failed one leaves nothing."""
-    target = root / card.id
-    if not target.exists():
-        with staged(target.parent) as folder:
-            write_backbone(folder, card, draft.files)
-            worst = prove(folder, draft)
-            emit(f"{card.id}: differs from the original by at most {worst:.1e}")
-            publish_folder(folder, target)
-    there = read_card(target)
-    if there.digest != card.digest:
-        message = "Another backbone has that id: choose a new one, or delete the old one first."
-        raise Conflict(message, code="name_taken", param="id")
-    return there

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.backbone import GRAPH, AudioPreprocess
 from training.backbones.adapt import EMBEDDING
-from training.backbones.hub.draft import Draft, levels, list_taps
+from training.backbones.draft import Draft, levels, list_taps
 from training.backbones.hub.files import read_json, refused
 from training.backbones.hub.torch_side import count_parameters, join_weight_norm, run_each, to_onnx
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from training.backbones.draft import Draft
 from training.backbones.hub import audio, image, spectrogram, text
-from training.backbones.hub.draft import Draft
 from training.backbones.hub.files import refused
 from training.backbones.hub.torch_side import load
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.backbone import GRAPH, ImagePreprocess
 from training.backbones.adapt import EMBEDDING
-from training.backbones.hub.draft import Draft, levels, list_taps
+from training.backbones.draft import Draft, levels, list_taps
 from training.backbones.hub.files import read_json, refused
 from training.backbones.hub.torch_side import count_parameters, fix_positions, run_each, to_onnx
 

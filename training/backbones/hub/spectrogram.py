@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from models.backbone import GRAPH, AudioPreprocess
 from training.backbones.adapt import EMBEDDING
+from training.backbones.draft import Draft, levels, list_taps
 from training.backbones.hub.audio import SECONDS, examples_of, read_rate
-from training.backbones.hub.draft import Draft, levels, list_taps
 from training.backbones.hub.torch_side import count_parameters, log_energies, run_each, to_onnx
 
 FAMILIES = frozenset({"audio-spectrogram-transformer"})

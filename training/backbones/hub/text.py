@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.backbone import GRAPH, TextPreprocess
 from training.backbones.bert import SENTENCE, BertConfig, write_bert
-from training.backbones.hub.draft import Draft, levels, list_taps
+from training.backbones.draft import Draft, levels, list_taps
 from training.backbones.hub.files import read_any, read_json, refused
 from training.backbones.hub.torch_side import count_parameters, load_tokenizer, run_each, to_onnx
 

@@ -9,12 +9,17 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from models.backbone import BackboneCard, read_card, write_backbone
-from models.base import sha256
-from models.errors import Conflict, InvalidInput
-from models.store import publish_folder
-from training.backbones.hub.draft import Draft, prove
-from training.backbones.source import staged
+from models.backbone import BackboneCard
+from models.backbone import read_card as read_card
+from models.backbone import write_backbone as write_backbone
+from models.base import sha256 as sha256
+from models.errors import Conflict as Conflict
+from models.errors import InvalidInput
+from models.store import publish_folder as publish_folder
+from training.backbones.draft import Draft as Draft
+from training.backbones.draft import card_of, place
+from training.backbones.draft import prove as prove
+from training.backbones.source import staged as staged
 from training.backbones.vectors import fasttext, frequencies, text, word2vec
 from training.backbones.vectors.draft import draft_of
 from training.backbones.vectors.table import Vectors
@@ -49,7 +54,8 @@ def add(
     vectors = read(weights, most)
     emit(f"vectors/{name}: keeping {len(vectors.words):,} of {vectors.total:,} words")
     made = draft_of(vectors, _counts(frequencies))
-    return _place(_card(name, made), made, root)
+    card = card_of(f"vectors/{name}", made, "unknown", "word vectors from a local file")
+    return place(card, made, root, emit)
 
 
 def read(path: Path, most: int = MOST) -> Vectors:
@@ -63,33 +69,3 @@ def read(path: Path, most: int = MOST) -> Vectors:
 
 def _counts(path: Path | None) -> dict[str, int] | None:
     return None if path is None else frequencies.read(path)
-
-
-def _card(name: str, made: Draft) -> BackboneCard:
-    return BackboneCard(
-        id=f"vectors/{name}",
-        modality="text",
-        preprocess=made.preprocess,
-        input=made.input,
-        taps=made.taps,
-        default_tap=made.taps[-1].name,
-        parameters=made.parameters,
-        licence="unknown",
-        source="word vectors from a local file",
-        files={file: sha256(data) for file, data in made.files.items()},
-    )
-
-
-def _place(card: BackboneCard, made: Draft, root: Path) -> BackboneCard:
-    """Write the backbone aside, prove it there, then publish it. A failed one leaves nothing."""
-    target = root / card.id
-    if not target.exists():
-        with staged(target.parent) as folder:
-            write_backbone(folder, card, made.files)
-            prove(folder, made)
-            publish_folder(folder, target)
-    there = read_card(target)
-    if there.digest != card.digest:
-        message = "Another backbone has that id: choose a new one, or delete the old one first."
-        raise Conflict(message, code="name_taken", param="id")
-    return there

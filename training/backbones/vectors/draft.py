@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from models.backbone import GRAPH, Subwords, Tap, TextPreprocess
 from models.errors import TooLarge
-from training.backbones.hub.draft import Draft
+from training.backbones.draft import Draft
 from training.backbones.vectors.graph import IDS, TAPS, averages, sif_weights
 from training.backbones.vectors.table import Vectors, check_finite, relative, zipf
 from training.backbones.vectors.tokenizer import tokenizer_json

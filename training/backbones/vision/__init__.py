@@ -11,12 +11,17 @@ from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 
-from models.backbone import BackboneCard, read_card, write_backbone
-from models.base import sha256
-from models.errors import Conflict, Unavailable
-from models.store import publish_folder
-from training.backbones.hub.draft import Draft, prove
-from training.backbones.source import staged
+from models.backbone import BackboneCard
+from models.backbone import read_card as read_card
+from models.backbone import write_backbone as write_backbone
+from models.base import sha256 as sha256
+from models.errors import Conflict as Conflict
+from models.errors import Unavailable
+from models.store import publish_folder as publish_folder
+from training.backbones.draft import Draft as Draft
+from training.backbones.draft import card_of, place
+from training.backbones.draft import prove as prove
+from training.backbones.source import staged as staged
 
 
 def add(name: str, *, weights: Path | None, root: Path, emit: Callable[[str], object]) -> BackboneCard:
@@ -38,35 +43,5 @@ def add(name: str, *, weights: Path | None, root: Path, emit: Callable[[str], ob
         net, source = origin.load(classifier, weights)
         emit(f"torchvision/{name}: exporting")
         draft = network.draft(net, classifier.preprocess, classifier.scaling)
-        return _place(_card(name, draft, classifier.licence(source), source), draft, root, emit)
-
-
-def _card(name: str, draft: Draft, licence: str, source: str) -> BackboneCard:
-    return BackboneCard(
-        id=f"torchvision/{name}",
-        modality="image",
-        preprocess=draft.preprocess,
-        input=draft.input,
-        taps=draft.taps,
-        default_tap=draft.taps[-1].name,
-        parameters=draft.parameters,
-        licence=licence,
-        source=source,
-        files={file: sha256(data) for file, data in draft.files.items()},
-    )
-
-
-def _place(card: BackboneCard, draft: Draft, root: Path, emit: Callable[[str], object]) -> BackboneCard:
-    """Write the backbone aside, prove it there, then publish it. A failed one leaves nothing."""
-    target = root / card.id
-    if not target.exists():
-        with staged(target.parent) as folder:
-            write_backbone(folder, card, draft.files)
-            worst = prove(folder, draft)
-            emit(f"{card.id}: differs from the original by at most {worst:.1e}")
-            publish_folder(folder, target)
-    there = read_card(target)
-    if there.digest != card.digest:
-        message = "Another backbone has that id: delete the old one first."
-        raise Conflict(message, code="name_taken", param="id")
-    return there
+        card = card_of(f"torchvision/{name}", draft, classifier.licence(source), source)
+        return place(card, draft, root, emit)

@@ -20,7 +20,7 @@ from torch import nn
 from models.backbone import GRAPH, ImagePreprocess, Tap
 from models.runtime import Features
 from training.backbones.adapt import EMBEDDING
-from training.backbones.hub.draft import Draft
+from training.backbones.draft import Draft
 from training.backbones.hub.files import refused
 from training.backbones.hub.torch_side import count_parameters, run_each, to_onnx
 

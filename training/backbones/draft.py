@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from models.backbone import Preprocess, Tap
+from models.backbone import BackboneCard, Preprocess, Tap, read_card, write_backbone
+from models.base import sha256
+from models.errors import Conflict
 from models.modalities.base import Prepared
 from models.runtime import Backbone, Features
+from models.store import publish_folder
 from training.backbones.parity import check_parity
+from training.backbones.source import staged
 
 TOLERANCE = 1e-4  # of the largest value of a tap, or of 1 where that is less
 DEPTHS = 6
@@ -28,6 +32,41 @@ class Draft:
     parameters: int
     examples: Sequence[Prepared]
     expected: dict[str, Features]
+
+
+def card_of(backbone_id: str, draft: Draft, licence: str, source: str) -> BackboneCard:
+    """The draft's card under its name; the last tap is the default one."""
+    return BackboneCard(
+        id=backbone_id,
+        modality=draft.preprocess.kind,
+        preprocess=draft.preprocess,
+        input=draft.input,
+        taps=draft.taps,
+        default_tap=draft.taps[-1].name,
+        parameters=draft.parameters,
+        licence=licence,
+        source=source,
+        files={file: sha256(data) for file, data in draft.files.items()},
+    )
+
+
+def place(card: BackboneCard, draft: Draft, root: Path, emit: Callable[[str], object]) -> BackboneCard:
+    """Write the backbone aside, prove it there, then publish it under `root`; a failed one leaves nothing.
+
+    The same backbone again is no error. Raises CorruptArtefact (`parity`), and Conflict when another one
+    has that id.
+    """
+    target = root / card.id
+    if not target.exists():
+        with staged(target.parent) as folder:
+            write_backbone(folder, card, draft.files)
+            emit(f"{card.id}: differs from the original by at most {prove(folder, draft):.1e}")
+            publish_folder(folder, target)
+    there = read_card(target)
+    if there.digest != card.digest:
+        message = "Another backbone has that id: choose a new one, or delete the old one first."
+        raise Conflict(message, code="name_taken", param="id")
+    return there
 
 
 def levels(layers: int) -> list[int]:
