@@ -28,13 +28,13 @@ from models.errors import (
 )
 from models.runtime import Backbone
 from training.backbones.__main__ import main
-from training.backbones.vision import _card, _place, add
+from training.backbones.vision import add
 
 torch = pytest.importorskip("torch")
 models = pytest.importorskip("torchvision.models")
 functional = pytest.importorskip("torchvision.transforms.functional")
 
-from training.backbones.draft import Draft  # noqa: E402 (after torch is known to be there)
+from training.backbones import draft as drafts  # noqa: E402 (after torch is known to be there)
 from training.backbones.hub.torch_side import to_onnx  # noqa: E402
 from training.backbones.vision import network, origin, state  # noqa: E402
 
@@ -347,6 +347,6 @@ def tiny_swin() -> Any:
 def test_networks_of_tokens_and_of_channels_last(make: Any, dims: dict[str, int], tmp_path: Path) -> None:
     how = ImagePreprocess(width=32, height=32)
     scaling = network.Scaling((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
-    draft: Draft = network.draft(make().eval(), how, scaling)
-    card = _place(_card("tiny", draft, "none", "random"), draft, tmp_path, silent)
+    draft = network.draft(make().eval(), how, scaling)
+    card = drafts.place(drafts.card_of("torchvision/tiny", draft, "none", "random"), draft, tmp_path, silent)
     assert {tap.name: tap.dim for tap in card.taps if "_stat" not in tap.name} == dims
