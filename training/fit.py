@@ -169,6 +169,7 @@ def _baselines(choice: Choice, folds: Folds, rivals: list[Source]) -> tuple[Base
     near = [t for t in choice.trials if t.method == "knn" and t.source is source]
     near = near or try_method(source, "knn", {}, folds, DEFAULT)
     raw = [try_method(rival, _BASELINE_METHOD, {}, folds, DEFAULT)[0] for rival in rivals]
+    raw += [t for t in choice.trials if t.source.backbone.baseline and t.source is not source]
     return (
         reporting.guess_baseline(source.problem),
         *(baseline for trial in [near[0], *raw] for baseline in reporting.trial_baseline(trial)),

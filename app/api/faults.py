@@ -1,4 +1,7 @@
-"""Exceptions that reach the edge, as answers. Nothing of the input, of a path or of a traceback leaks."""
+"""Exceptions that reach the edge, as answers. Nothing of the input, of a path or of a traceback leaks.
+
+What nobody foresaw is answered by the gate.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(DurianError, _durian)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)
 
 
 def answer(request: Request, error: DurianError, status: int | None = None) -> JSONResponse:
@@ -67,8 +69,3 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     response = answer(request, InvalidRequest(str(error.detail)), error.status_code)
     response.headers.update(error.headers or {})
     return response
-
-
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    log.error("%s %s broke", request.method, request.url.path, exc_info=error)
-    return answer(request, DurianError("Something broke inside the service.", code="internal"), 500)

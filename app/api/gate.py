@@ -6,6 +6,7 @@ identity, and every method that writes needs a role that may.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.errors import body_of, headers_of, status_of
 from app.services.keys import Identity
 from models.errors import DurianError, Forbidden, InvalidRequest, TooLarge, UnsupportedMedia
+
+log = logging.getLogger(__name__)
 
 OPEN = frozenset({"/health", "/v2/health/live", "/v2/health/ready"})
 """Paths that say nothing of any tenant: probes reach them without a key."""
@@ -44,7 +47,7 @@ class Gate:
             return
         request_id = secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
-        answer = _with_headers(send, request_id)
+        answer = _Answer(send, request_id)
         try:
             headers = Headers(scope=scope)
             self._admit(scope, headers)
@@ -52,6 +55,11 @@ class Gate:
             await self.app(scope, _limited(receive, headers, limit), answer)
         except DurianError as error:
             await refuse(scope, answer, error)
+        except Exception:
+            log.exception("%s %s broke", scope["method"], scope["path"])
+            if answer.started:
+                raise  # half an answer is out: only closing the connection tells the truth
+            await refuse(scope, answer, DurianError("Something broke inside the service.", code="internal"))
 
     def _admit(self, scope: Scope, headers: Headers) -> None:
         if headers.get("content-encoding", "identity") != "identity":
@@ -94,15 +102,19 @@ def _limited(receive: Receive, headers: Headers, limit: int) -> Receive:
     return limited
 
 
-def _with_headers(send: Send, request_id: str) -> Send:
-    extra = [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
+class _Answer:
+    """`send`, adding the headers that every answer has."""
 
-    async def answer(message: Message) -> None:
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._headers = [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), *extra]
-        await send(message)
-
-    return answer
+            self.started = True
+            message["headers"] = [*message.get("headers", ()), *self._headers]
+        await self._send(message)
 
 
 async def refuse(scope: Scope, send: Send, error: DurianError) -> None:

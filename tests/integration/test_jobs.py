@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from app.main import create_app
 from app.runners.inline import InlineRunner
 from app.settings import Settings
-from tests.support import TEXTS, Job, jsonl
+from tests.support import TEXTS, Job, jsonl, signal
 
 Fit = Callable[..., Job]
 
@@ -78,6 +78,19 @@ def test_the_report_is_json_and_a_page(client: TestClient, job: Job) -> None:
     assert page.headers["content-type"].startswith("text/html")
     assert "<svg" in page.text
     assert "<script" not in page.text
+
+
+def test_the_declared_baseline_is_reported_beside_the_model(client: TestClient, fit: Fit) -> None:
+    rows = [
+        {"input": signal(kind, seed), "label": ("slow", "fast")[kind]} for kind in (0, 1) for seed in range(6)
+    ]
+    for model in ("auto", "signal/durian-small"):
+        job = fit("waves.jsonl", jsonl(rows), model=model, suffix="beside")
+        report = client.get(f"/v1/fine_tuning/jobs/{job['id']}/report").json()
+        names = " ".join(baseline["name"] for baseline in report["baselines"])
+        assert "majority class" in names
+        assert "knn" in names
+        assert report["backbone"] == "signal/raw" or "signal/raw" in names
 
 
 def test_a_label_cannot_break_the_page(client: TestClient, fit: Fit) -> None:
