@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware import Middleware
+from fastapi_offline import FastAPIOffline
 
 from app.api import backbones, datasets, faults, files, jobs, models, oip, operations, predictions
 from app.api.gate import Gate
@@ -158,12 +159,14 @@ def create_app(settings: Settings, *, worker: bool = True, runner: Runner | None
         max_body=settings.max_body_bytes,
         max_upload=settings.max_upload_bytes,
     )
-    app = FastAPI(
+    app = FastAPIOffline(  # the same, with its pages' scripts served from here: no network is needed
         title="Durian",
         version=__version__,
         summary="Transfer learning over HTTP: a handful of examples in, a served ONNX model out.",
         lifespan=lifespan,
         middleware=[gate],
+        redoc_url=None,
+        static_url="/docs-assets",
     )
     app.state.services = process.services
     faults.install(app)

@@ -20,12 +20,29 @@ router = APIRouter(prefix="/v1", tags=["predictions"])
 
 _MAX_INPUTS = 2_048
 _TOP_K = 5
-_JSON_BODY = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/PredictRequest"}}}}
+_PARTS = {
+    "type": "object",
+    "required": ["model", "file"],
+    "properties": {
+        "model": {"type": "string"},
+        "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
+        "top_k": {"type": "integer"},
+        "return_embedding": {"type": "boolean"},
+    },
+}
+_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {"schema": PredictRequest.model_json_schema()},
+        "multipart/form-data": {"schema": _PARTS},
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+    },
+}
 _FIELDS = frozenset(PredictRequest.model_fields)
 _MULTIPART = "multipart/form-data"
 
 
-@router.post("/predictions", openapi_extra={"requestBody": _JSON_BODY})
+@router.post("/predictions", openapi_extra={"requestBody": _BODY})
 async def predict(services: ServicesDep, tenant: Tenant, request: Request) -> Response:
     """Answers for one input or many: JSON, multipart `model` + `file` parts, or a raw body with `?model=`."""
     asked = await _asked(request)
