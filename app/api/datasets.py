@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
 from app.api.deps import After, Limit, ServicesDep, Tenant
-from app.api.examples import examples_of
+from app.api.examples import BODY, examples_of
 from app.api.schemas import AddedExamples, CreateDataset, DatasetObject, Deleted, ExampleObject, ListOf
 from app.api.views import dataset_view, example_view, listing
 from app.services.page import Page
@@ -41,7 +41,7 @@ def delete_dataset(services: ServicesDep, tenant: Tenant, dataset_id: str) -> De
     return Deleted(id=dataset_id, object="dataset")
 
 
-@router.post("/{dataset_id}/examples", response_model=AddedExamples)
+@router.post("/{dataset_id}/examples", response_model=AddedExamples, openapi_extra=BODY)
 async def add_examples(services: ServicesDep, tenant: Tenant, dataset_id: str, request: Request) -> Any:
     """Add a batch: a JSON list of {input, label}, or files with labels. All of it is stored, or none."""
     view = await run_in_threadpool(services.datasets.get, tenant, dataset_id)

@@ -18,6 +18,35 @@ _SHAPE = (
 )
 _MAX_FILES = 1_000
 
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["input"],
+                        "properties": {"input": {}, "label": {}},
+                    },
+                }
+            },
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        "label": {"type": "array", "items": {"type": "string"}},
+                    },
+                }
+            },
+        },
+    }
+}
+"""What the routes that take examples say of their body on the OpenAPI page."""
+
 
 async def examples_of(request: Request, task: str | None = None) -> list[NewExample]:
     """The examples in a request's body. Raises InvalidRequest or InvalidInput naming the example."""

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
 from app.api.deps import ServicesDep, Tenant
-from app.api.examples import examples_of
+from app.api.examples import BODY, examples_of
 from app.api.schemas import AliasObject, Deleted, ListOf, ModelObject, SetAlias, TrainedModel
 from app.api.views import dataset_view, job_view, model_view
 from app.api.waiting import ended, seconds_of
@@ -57,7 +57,7 @@ def delete_alias(services: ServicesDep, tenant: Tenant, name: str, alias: str) -
     return Deleted(id=f"{name}@{alias}", object="model.alias")
 
 
-@router.post("/{name}/examples")
+@router.post("/{name}/examples", openapi_extra=BODY)
 async def train_model(
     services: ServicesDep,
     tenant: Tenant,
