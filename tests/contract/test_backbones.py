@@ -1,4 +1,4 @@
-"""What every embedded backbone promises, whoever made it."""
+"""What every backbone that comes with Durian promises: those made at set-up and those in the repository."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.errors import InvalidInput
 from models.manifest import InputSpec
 from models.modalities import modality
 from models.runtime import Backbone, Features
-from models.shelf import Shelf
+from models.shelf import SHIPPED, Shelf
 from tests.embedded import backbones_root
 from training.backbones import EMBEDDED, minilm
 from training.backbones.bert import SENTENCE
@@ -35,6 +35,9 @@ TEXTS = [
 ]
 
 
+SHIPPED_IDS = [card.id for card in Shelf([SHIPPED]).list()]
+
+
 @pytest.fixture(scope="session")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return backbones_root(tmp_path_factory.mktemp("backbones"))
@@ -46,9 +49,10 @@ def source(request: pytest.FixtureRequest) -> EmbeddedSource:
     return source
 
 
-@pytest.fixture
-def backbone(root: Path, source: EmbeddedSource) -> Backbone:
-    return Backbone(root / source.id)
+@pytest.fixture(scope="module", params=[*(source.id for source in EMBEDDED), *SHIPPED_IDS])
+def backbone(request: pytest.FixtureRequest, root: Path) -> Backbone:
+    _, folder = Shelf([root, SHIPPED]).get(request.param)
+    return Backbone(folder)
 
 
 def inputs(kind: str) -> list[object]:
@@ -91,13 +95,14 @@ def taps(backbone: Backbone) -> list[str]:
     return [tap.name for tap in backbone.card.taps]
 
 
-def test_ids_are_distinct() -> None:
-    assert len({source.id for source in EMBEDDED}) == len(EMBEDDED)
+def test_ids_are_distinct_and_every_modality_has_one_of_its_own() -> None:
+    ids = [*(source.id for source in EMBEDDED), *SHIPPED_IDS]
+    assert len(set(ids)) == len(ids)
+    assert {"text/minilm-l6", "image/durian-small", "audio/durian-small", "signal/durian-small"} <= set(ids)
 
 
-def test_card_is_complete(backbone: Backbone, source: EmbeddedSource) -> None:
+def test_card_is_complete(backbone: Backbone) -> None:
     card = backbone.card
-    assert card.id == source.id
     assert card.tap().name == card.default_tap
     assert [tap.depth for tap in card.taps] == sorted(tap.depth for tap in card.taps)
     assert card.taps[-1].depth == 1
