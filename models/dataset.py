@@ -24,6 +24,23 @@ def example_digest(content: bytes) -> str:
     return sha256(content)
 
 
+_LEAST_EXAMPLES: dict[TaskName, int] = {"classification": 2, "multilabel": 2, "regression": 3}
+_LEAST_CLASSES: dict[TaskName, int] = {"classification": 2, "multilabel": 1, "regression": 0}
+
+
+def shortage(task: TaskName, labelled: int, classes: int) -> tuple[str, str] | None:
+    """Why no model can be fitted to so little: a code and what there is and is needed; None if it can.
+
+    One rule for both sides: a job is refused before it is queued, and a replayed one fails as it should.
+    """
+    if labelled < (least := _LEAST_EXAMPLES[task]):
+        return "too_few_examples", f"{labelled} labelled examples, and {task} needs at least {least}"
+    if classes < (least := _LEAST_CLASSES[task]):
+        has = "only one class" if classes else "no class"
+        return "too_few_classes", f"{has}, and {task} needs at least {least}"
+    return None
+
+
 @dataclass(frozen=True)
 class Pack:
     """Canonical inputs with their labels, in upload order. Labels are None where unlabelled."""

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.base import Label, TaskName
-from models.dataset import Pack
+from models.dataset import Pack, shortage
 from models.errors import JobFailed
 
 TARGET = "value"
-_LEAST_VALUES = 3
 
 
 def labelled_rows(pack: Pack) -> list[int]:
@@ -28,20 +27,10 @@ def label_names(pack: Pack) -> tuple[str, ...]:
 
 def check_trainable(pack: Pack) -> None:
     """Raises JobFailed (`too_few_examples`, `too_few_classes`) when nothing can be learnt from the pack."""
-    labelled, classes = len(labelled_rows(pack)), len(pack.counts())
-    least = _LEAST_VALUES if pack.task == "regression" else 2
-    if labelled < least:
-        raise JobFailed(
-            f"The training data has {labelled} labelled examples; {pack.task} needs at least {least}.",
-            code="too_few_examples",
-        )
-    needed = {"classification": 2, "multilabel": 1, "regression": 0}[pack.task]
-    if classes < needed:
-        raise JobFailed(
-            f"The training data names {classes} class{'es' * (classes != 1)}; {pack.task} needs at "
-            f"least {needed}. Add examples of another class.",
-            code="too_few_classes",
-        )
+    missing = shortage(pack.task, len(labelled_rows(pack)), len(pack.counts()))
+    if missing is not None:
+        code, what = missing
+        raise JobFailed(f"The training data has {what}. Add labelled examples.", code=code)
 
 
 def encode(task: TaskName, labels: Sequence[Label], names: Sequence[str]) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from app.db.tables import File
 from app.services.datasets import Datasets
 from app.services.files import file_of
 from models.base import TaskName
-from models.dataset import Pack
+from models.dataset import Pack, shortage
 from models.errors import InvalidInput, NotFound
 from models.manifest import InputSpec
 from models.store import BlobStore
@@ -41,10 +41,9 @@ class Source:
 
     def check_trainable(self, max_classes: int) -> None:
         """Raises InvalidInput when no model can be fitted to these labels."""
-        if self.labelled < 2:
-            self._refuse("too_few_examples", "fewer than 2 labelled examples", "add labelled examples")
-        if self.task == "classification" and self.classes < 2:
-            self._refuse("too_few_classes", "only one class", "add examples of a second class")
+        missing = shortage(self.task, self.labelled, self.classes)
+        if missing is not None:
+            self._refuse(*missing, "add labelled examples")
         if self.classes > max_classes:
             self._refuse(
                 "too_many_classes",
