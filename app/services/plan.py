@@ -15,6 +15,7 @@ from app.db.tables import Alias, Model, Version
 from app.services.data import Source
 from app.services.features import baselines, candidates
 from models.backbone import BackboneCard
+from models.base import ModalityName, TaskName
 from models.errors import InvalidInput, NotFound
 from models.manifest import Manifest
 from models.shelf import Shelf
@@ -27,11 +28,15 @@ class Plan:
     """`target` is the model name to publish under; backbones are `(id, digest)`."""
 
     target: str
+    task: TaskName
+    modality: ModalityName
     backbones: Sequence[tuple[str, str]]
     baselines: Sequence[tuple[str, str]]
 
     def to_json(self) -> dict[str, Any]:
         return {
+            "task": self.task,
+            "modality": self.modality,
             "backbones": [list(b) for b in self.backbones],
             "baselines": [list(b) for b in self.baselines],
         }
@@ -57,6 +62,8 @@ class Planner:
         others = [card for card in baselines(self.shelf, modality) if card not in cards]
         return Plan(
             target=_target(suffix, target, modality),
+            task=training.task,
+            modality=modality,
             backbones=[(card.id, card.digest) for card in cards],
             baselines=[(card.id, card.digest) for card in others],
         )

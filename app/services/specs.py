@@ -30,11 +30,10 @@ class SpecBuilder:
         output = (self.settings.work / f"{job.id}-{job.fence}" / "output").resolve()
         output.mkdir(parents=True)
         packs = job.spec["packs"]
-        training = self.data.pack(packs["training"])
         return FitSpec(
             job_id=job.id,
-            task=training.task,
-            modality=training.input.modality,
+            task=job.spec["task"],
+            modality=job.spec["modality"],
             training_pack=self._path(packs["training"]),
             training_digest=packs["training"],
             validation_pack=self._optional(packs["validation"]),

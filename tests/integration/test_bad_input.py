@@ -82,9 +82,10 @@ def test_a_bad_file_is_refused_and_not_kept(
     [
         ([{"input": f"text {i}", "label": "only"} for i in range(5)], "too_few_classes"),
         ([LABELLED], "too_few_examples"),
+        ([{"input": [1.0, 2.0, i], "label": float(i)} for i in range(2)], "too_few_examples"),
         ([{"input": f"text {i}", "label": f"class {i}"} for i in range(10_000)], "too_many_classes"),
     ],
-    ids=["one class", "one example", "10,000 classes"],
+    ids=["one class", "one example", "two values", "10,000 classes"],
 )
 def test_data_that_makes_no_model_is_refused_before_the_queue(
     client: TestClient, upload: Upload, rows: list[Job], code: str
