@@ -6,10 +6,11 @@ HOST   ?= 127.0.0.1
 PORT   ?= 8000
 STAMPS := .stamps
 
-.PHONY: run demo test check lint types bench lock clean setup setup-dev
+.PHONY: run demo test check lint types bench lock clean setup setup-dev setup-torch
 
 setup: $(STAMPS)/run $(STAMPS)/backbones  ## virtual environment, pinned dependencies, backbones
 setup-dev: $(STAMPS)/dev $(STAMPS)/backbones
+setup-torch: $(STAMPS)/torch $(STAMPS)/backbones  ## and torch: deeper methods, more sources of backbones
 
 run: setup  ## start the service on http://$(HOST):$(PORT)
 	$(BIN)/durian serve --host $(HOST) --port $(PORT)
@@ -38,6 +39,8 @@ lock: $(STAMPS)/venv  ## pin every dependency again, with hashes
 	  --no-emit-index-url pyproject.toml requirements/build.in -o requirements/run.lock
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 \
 	  --no-emit-index-url --extra dev -c requirements/run.lock pyproject.toml requirements/build.in -o requirements/dev.lock
+	$(BIN)/uv pip compile -q --generate-hashes --no-header --python-version 3.11 \
+	  --no-emit-index-url --extra torch -c requirements/dev.lock pyproject.toml requirements/build.in -o requirements/torch.lock
 
 # uv is fast; pip is asked where uv cannot reach the configured index. Both check the same hashes.
 install = $(BIN)/uv pip install -q --python $(BIN)/python --no-deps --require-hashes -r $(1) \
@@ -53,6 +56,10 @@ $(STAMPS)/venv: requirements/bootstrap.lock
 $(STAMPS)/run: $(STAMPS)/venv requirements/run.lock pyproject.toml
 	$(call install,requirements/run.lock)
 	$(project)
+	@touch $@
+
+$(STAMPS)/torch: $(STAMPS)/run requirements/torch.lock
+	$(call install,requirements/torch.lock)
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/run requirements/dev.lock

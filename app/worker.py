@@ -185,10 +185,9 @@ class Worker:
         packs = self.specs.packs(claim.job)
         computed = 0
         for choice in (*spec.backbones, *spec.baselines):
-            for tap in choice.taps:
-                card = self.embedder.shelf.get(choice.id)[0]
-                for pack in packs:
-                    computed += self.embedder.ensure(card, tap, pack, self._progress(claim, choice))
+            card = self.embedder.shelf.get(choice.id)[0]
+            for pack in packs:
+                computed += self.embedder.ensure(card, choice.taps, pack, self._progress(claim, choice))
         claim.say(
             [
                 Event(

@@ -120,16 +120,22 @@ class BackboneCard(Record):
         return sha256(orjson.dumps(identity, option=orjson.OPT_SORT_KEYS))
 
     def tap(self, name: str | None = None) -> Tap:
-        """The named tap, or the default one. Raises KeyError."""
+        """The named tap, or the default one; `a+b` is the features of both, end to end. Raises KeyError."""
         wanted = name or self.default_tap
-        for tap in self.taps:
-            if tap.name == wanted:
-                return tap
-        raise KeyError(wanted)
+        known = {tap.name: tap for tap in self.taps}
+        parts = [known[part] for part in split_tap(wanted)]
+        if len(parts) == 1:
+            return parts[0]
+        return Tap(name=wanted, dim=sum(p.dim for p in parts), depth=max(p.depth for p in parts))
 
     @property
     def embedding_dim(self) -> int:
         return self.tap().dim
+
+
+def split_tap(name: str) -> list[str]:
+    """The taps that a joined tap `a+b` is made of, in order; a plain one is made of itself."""
+    return name.split("+")
 
 
 def read_card(folder: Path) -> BackboneCard:

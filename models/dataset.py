@@ -93,6 +93,10 @@ class Pack:
             tuple(self.labels[i] for i in rows),
         )
 
+    def joined(self, other: Pack) -> Pack:
+        """These examples and behind them the other's, of the same task and kind of input."""
+        return Pack(self.task, self.input, self.contents + other.contents, self.labels + other.labels)
+
     def to_bytes(self) -> bytes:
         """Deterministic npz: `blob` uint8, `ends` int64, `labels` and `meta` as JSON bytes."""
         meta = {"format": 1, "task": self.task, "input": self.input.model_dump(mode="json")}

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from models.backbone import split_tap
 from models.runtime import Features
 
 _SCHEMA = """
@@ -45,7 +46,14 @@ class FeatureCache:
             db.close()
 
     def get(self, backbone: str, tap: str, examples: Sequence[str]) -> dict[str, Features]:
-        """The vectors that are there, by example digest."""
+        """The vectors that are there, by example digest; of a joined tap, where all its parts are."""
+        parts = [self._get(backbone, part, examples) for part in split_tap(tap)]
+        if len(parts) == 1:
+            return parts[0]
+        both = set(parts[0]).intersection(*parts[1:])
+        return {name: np.concatenate([part[name] for part in parts]) for name in both}
+
+    def _get(self, backbone: str, tap: str, examples: Sequence[str]) -> dict[str, Features]:
         found: dict[str, Features] = {}
         with self._connect() as db:
             for start in range(0, len(examples), _CHUNK):
@@ -60,7 +68,7 @@ class FeatureCache:
         return found
 
     def put(self, backbone: str, tap: str, examples: Sequence[str], vectors: NDArray[np.float32]) -> None:
-        """Store one row a vector; what is there already stays."""
+        """Store one row a vector of one tap, not a joined one; what is there already stays."""
         rows = (
             (backbone, tap, name, np.ascontiguousarray(vector, np.float32).tobytes())
             for name, vector in zip(examples, vectors, strict=True)

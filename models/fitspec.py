@@ -35,6 +35,16 @@ class FitSpec(Record):
     )
     method: str = "auto"
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    time_budget_s: float = Field(default=30.0, gt=0, description="what deeper methods may spend on training")
+    parent: str | None = Field(
+        default=None, description="artefact folder of the model that this job starts from; a stage of a chain"
+    )
+    extra_packs: dict[str, str] = Field(
+        default_factory=dict, description="further packs, by the file or dataset id in the hyperparameters"
+    )
+    text_backbone: BackboneChoice | None = Field(
+        default=None, description="where class names and descriptions of other modalities are embedded"
+    )
     seed: int = 0
     features: str = Field(description="path of the feature cache (SQLite)")
     output: str = Field(description="empty folder for manifest.json, head.onnx, golden.npz, report.json")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,15 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from models.backbone import GRAPH, BackboneCard, read_card
+from models.backbone import GRAPH, BackboneCard, read_card, split_tap
 from models.graphs import prune
 from models.modalities import preprocessor
 from models.modalities.base import Prepared
 from models.store import verify_files
 
 _LARGE_GRAPH = 32 * 1024 * 1024
+_TOKENIZER_FACTOR = 20
+"""Bytes in memory for one of a tokenizer's file, measured on MiniLM's."""
 _WHOLE: tuple[str, ...] = ()
 Features = NDArray[np.float32]
 CPU = ("CPUExecutionProvider",)
@@ -36,11 +38,31 @@ def open_session(graph: bytes, *, threads: int = 1, providers: Sequence[str] = C
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    return ort.InferenceSession(graph, options, providers=list(providers))
+    session = ort.InferenceSession(graph, options, providers=list(providers))
+    session.disable_fallback()  # a GPU that fails while serving is to be noticed, not replaced by the CPU
+    session._model_bytes = None  # ONNX Runtime keeps a copy of the graph for that fallback alone
+    return session
+
+
+def expected_bytes(folder: Path, card: BackboneCard) -> int:
+    """What `Backbone.nbytes` will be for this folder, from the sizes of its files; 0 if it is incomplete."""
+    try:
+        sizes = {name: (folder / name).stat().st_size for name in card.files}
+    except FileNotFoundError:
+        return 0
+    return _beside_the_graph(sizes) + sizes[GRAPH]
+
+
+def _beside_the_graph(sizes: Mapping[str, int]) -> int:
+    return _TOKENIZER_FACTOR * sum(size for name, size in sizes.items() if name != GRAPH)
 
 
 class Backbone:
-    """A loaded backbone. `run` may be called from several threads at once."""
+    """A loaded backbone. `run` may be called from several threads at once.
+
+    `nbytes` is the memory its weights and tables take: a session takes what its graph has, measured to
+    1 %. The working memory of batches comes on top (docs/adr/0004).
+    """
 
     def __init__(self, folder: Path, *, threads: int = 1, providers: Sequence[str] = CPU):
         self.folder = folder
@@ -51,16 +73,18 @@ class Backbone:
         self._large = len(files[GRAPH]) > _LARGE_GRAPH
         self._lock = threading.Lock()
         self._sessions: dict[tuple[str, ...], Any] = {}
+        self.nbytes = _beside_the_graph({name: len(data) for name, data in files.items()})
         self.session = self._load(self._key((self.card.default_tap,)), files[GRAPH])
 
     def run(self, batch: Sequence[Prepared], taps: Sequence[str]) -> dict[str, Features]:
-        """Pooled features `[len(batch), dim]` of each tap.
+        """Pooled features `[len(batch), dim]` of each tap; a joined tap's are those of its parts in a row.
 
         A graph that ends at the taps asked for is made on first use: nothing above them is computed.
         """
-        names = list(dict.fromkeys(taps))
+        names = list(dict.fromkeys(part for tap in taps for part in split_tap(tap)))
         outputs = self._session(names).run(names, self.preprocessor.collate(batch))
-        return dict(zip(names, outputs, strict=True))
+        found = dict(zip(names, outputs, strict=True))
+        return {tap: _joined([found[part] for part in split_tap(tap)]) for tap in dict.fromkeys(taps)}
 
     def _key(self, taps: Sequence[str]) -> tuple[str, ...]:
         # Pooling lower taps beside the top one costs a few per cent; a second copy of a large graph's
@@ -77,8 +101,10 @@ class Backbone:
 
     def _load(self, key: tuple[str, ...], graph: bytes | None = None) -> Any:
         graph = graph or verify_files(self.folder, self.card.files)[GRAPH]
-        session = self._open(graph if key == _WHOLE else prune(graph, key))
+        graph = graph if key == _WHOLE else prune(graph, key)
+        session = self._open(graph)
         self._sessions[key] = session
+        self.nbytes += len(graph)
         return session
 
     def embed(
@@ -96,3 +122,7 @@ class Backbone:
             for name, features in self.run([prepared[i] for i in rows], taps).items():
                 result[name][rows] = features
         return result
+
+
+def _joined(parts: Sequence[Features]) -> Features:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from training.methods import METHODS
+from training.methods import METHODS, PROCEDURES
 from training.methods.base import ALL_MODALITIES
 from training.select import AUTO, REFERENCE
 
@@ -16,10 +16,14 @@ _AUTO: dict[str, Any] = {
     "setting": "inductive",
     "source": "Out-of-fold loss; logistic regression (ridge) stays unless beaten by two standard errors",
     "baseline": False,
+    "needs": [],
+    "available": True,
+    "labels_optional": False,
     "hyperparameters": {"type": "object", "properties": {}, "additionalProperties": False},
 }
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """`auto` first, then every registered method by name, each with the schema of its hyperparameters."""
-    return [_AUTO, *(METHODS[name].info.describe() for name in sorted(METHODS))]
+    """`auto` first, then all others by name, each with the schema of its hyperparameters."""
+    everything = METHODS | PROCEDURES
+    return [_AUTO, *(everything[name].info.describe() for name in sorted(everything))]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.backbone import read_card
+from models.backbone import read_card, split_tap
 from models.dataset import Pack
 from models.errors import JobFailed
 from models.features import FeatureCache
@@ -36,7 +36,8 @@ class FeatureSource:
         return {tap: self._read(choice, tap, pack.digests) for tap in choice.taps}
 
     def _compute_missing(self, choice: BackboneChoice, pack: Pack, done: Done) -> None:
-        wanted = {d for tap in choice.taps for d in self.cache.missing(choice.digest, tap, pack.digests)}
+        taps = list(dict.fromkeys(part for tap in choice.taps for part in split_tap(tap)))
+        wanted = {d for tap in taps for d in self.cache.missing(choice.digest, tap, pack.digests)}
         if not wanted:
             return
         rows = {digest: row for row, digest in enumerate(pack.digests)}
@@ -45,7 +46,7 @@ class FeatureSource:
         for start in range(0, len(missing), _CHUNK):
             done(start, len(missing))
             digests = missing[start : start + _CHUNK]
-            found = backbone.embed([pack.contents[rows[digest]] for digest in digests], choice.taps)
+            found = backbone.embed([pack.contents[rows[digest]] for digest in digests], taps)
             for tap, vectors in found.items():
                 self.cache.put(choice.digest, tap, digests, vectors)
 

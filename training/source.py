@@ -20,7 +20,8 @@ class Source:
 
     `raw` is the problem as the backbone gives it, `problem` the same in its own frame. `names` [C, D]
     are the features of the class names, in the order of the labels; with `uses_names` each is one more
-    example of its class, always learnt from and never tested.
+    example of its class, always learnt from and never tested. `transductive`: the method sees the
+    unlabelled target too, so the frame is one in which both domains fit.
     """
 
     backbone: BackboneChoice
@@ -28,15 +29,20 @@ class Source:
     raw: Problem
     names: Floats | None = None
     uses_names: bool = False
+    transductive: bool = False
 
     @cached_property
     def frame(self) -> Frame:
-        return Frame.of(self._all.X)
+        if not self.transductive or self.raw.target is None:
+            return Frame.of(self._all.X)
+        return Frame.of(np.concatenate([self._all.X, self.raw.target]))
 
     @cached_property
     def learning(self) -> Problem:
         """What heads are fitted on: the examples and, where they are used, the class names behind them."""
-        return replace(self._all, X=self.frame.enter(self._all.X))
+        target = self.raw.target if self.transductive else None
+        entered = None if target is None else self.frame.enter(target)
+        return replace(self._all, X=self.frame.enter(self._all.X), target=entered)
 
     @cached_property
     def problem(self) -> Problem:
@@ -48,7 +54,11 @@ class Source:
         if self.names is None or not self.uses_names:
             return self.raw
         X = np.concatenate([self.raw.X, self.names])
-        return replace(self.raw, X=X, y=np.concatenate([self.raw.y, np.arange(len(self.names))]))
+        y = np.concatenate([self.raw.y, np.arange(len(self.names))])
+        marks = self.raw.in_target
+        if marks is not None:
+            marks = np.concatenate([marks, np.zeros(len(self.names), bool)])
+        return replace(self.raw, X=X, y=y, in_target=marks)
 
     def widen(self, folds: Folds) -> Folds:
         """Folds of the examples as folds of `learning`."""

@@ -26,6 +26,7 @@ class Source:
     task: TaskName
     input: InputSpec
     labelled: int
+    unlabelled: int
     classes: int
     param: str
 
@@ -39,9 +40,9 @@ class Source:
                 param=param,
             )
 
-    def check_trainable(self, max_classes: int) -> None:
+    def check_trainable(self, max_classes: int, *, labels_optional: bool = False) -> None:
         """Raises InvalidInput when no model can be fitted to these labels."""
-        missing = shortage(self.task, self.labelled, self.classes)
+        missing = None if labels_optional else shortage(self.task, self.labelled, self.classes)
         if missing is not None:
             self._refuse(*missing, "add labelled examples")
         if self.classes > max_classes:
@@ -82,7 +83,7 @@ class DataSource:
 
 def _source(name: str, digest: str, pack: Pack, param: str) -> Source:
     labelled = len(pack) - pack.unlabelled
-    return Source(name, digest, pack.task, pack.input, labelled, len(pack.counts()), param)
+    return Source(name, digest, pack.task, pack.input, labelled, pack.unlabelled, len(pack.counts()), param)
 
 
 def _file_source(row: File, param: str) -> Source:
@@ -92,6 +93,7 @@ def _file_source(row: File, param: str) -> Source:
         task=cast(TaskName, row.task),
         input=InputSpec.model_validate({"modality": row.modality, "grid": row.grid}),
         labelled=row.examples - row.unlabelled,
+        unlabelled=row.unlabelled,
         classes=len(row.labels),
         param=param,
     )

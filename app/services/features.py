@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 from app.engine.engine import Engine
-from models.backbone import BackboneCard
+from models.backbone import BackboneCard, split_tap
 from models.dataset import Pack
 from models.errors import DurianError
 from models.features import FeatureCache
@@ -32,24 +34,28 @@ class Embedder:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="embed-ahead")
         self._closed = threading.Event()
 
-    def ensure(self, card: BackboneCard, tap: str, pack: Pack, progress: Progress) -> int:
-        """Compute what the cache lacks of `pack`; return how many forward passes that took."""
+    def ensure(self, card: BackboneCard, taps: Sequence[str], pack: Pack, progress: Progress) -> int:
+        """Compute what the cache lacks of `pack` at these taps; return how many forward passes it took."""
         contents = dict(zip(pack.digests, pack.contents, strict=True))
-        missing = self.cache.missing(card.digest, tap, pack.digests)
+        joined = "+".join(taps)
+        missing = self.cache.missing(card.digest, joined, pack.digests)
         computed = 0
         for start in range(0, len(missing), _CHUNK):
             progress(start, len(missing))
-            computed += self._chunk(card, tap, missing[start : start + _CHUNK], contents)
+            computed += self._chunk(card, joined, missing[start : start + _CHUNK], contents)
         return computed
 
-    def _chunk(self, card: BackboneCard, tap: str, names: list[str], contents: dict[str, bytes]) -> int:
+    def _chunk(self, card: BackboneCard, joined: str, names: list[str], contents: dict[str, bytes]) -> int:
         # One chunk at a time: two jobs on the same upload do not compute the same features twice.
         with self._chunk_lock:
-            names = self.cache.missing(card.digest, tap, names)
+            names = self.cache.missing(card.digest, joined, names)
             if names:
                 batch = [contents[name] for name in names]
-                vectors = self.engine.embed_sync(card.id, batch, tap=tap, background=True)
-                self.cache.put(card.digest, tap, names, vectors)
+                vectors = self.engine.embed_sync(card.id, batch, tap=joined, background=True)
+                taps = [card.tap(name) for name in split_tap(joined)]
+                ends = np.cumsum([tap.dim for tap in taps])[:-1]
+                for tap, part in zip(taps, np.split(vectors, ends, axis=1), strict=True):
+                    self.cache.put(card.digest, tap.name, names, part)
             return len(names)
 
     def ahead(self, pack: Pack) -> None:
@@ -61,7 +67,7 @@ class Embedder:
         for card in candidates(self.shelf, pack.input.modality):
             try:
                 for wanted in (pack,) if names is None else (names, pack):
-                    self.ensure(card, card.default_tap, wanted, self._check_open)
+                    self.ensure(card, trial_taps(card), wanted, self._check_open)
             except _Closed:
                 return
             except DurianError as error:
@@ -84,6 +90,12 @@ def candidates(shelf: Shelf, modality: str) -> list[BackboneCard]:
     """The backbones `auto` considers: pretrained ones first, then the baselines, which must beat them."""
     cards = [card for card in shelf.list() if card.modality == modality]
     return sorted(cards, key=lambda card: card.baseline)
+
+
+def trial_taps(card: BackboneCard) -> tuple[str, ...]:
+    """The taps that a job may choose among."""
+    # A baseline is cheap and its taps are different views of the raw input: all are candidates.
+    return tuple(tap.name for tap in card.taps) if card.baseline else (card.default_tap,)
 
 
 def baselines(shelf: Shelf, modality: str) -> list[BackboneCard]:

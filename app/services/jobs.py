@@ -16,8 +16,9 @@ from app.db.tables import Job, JobEvent, Report
 from app.services.data import DataSource, Source
 from app.services.ids import new_id, now
 from app.services.methods import Methods
+from app.services.needs import check_needs, file_ids
 from app.services.page import Page, before, fetch_page
-from app.services.plan import Plan, Planner
+from app.services.plan import Planner
 from models.base import sha256
 from models.errors import Conflict, NotFound, RateLimited
 from models.events import Event
@@ -98,20 +99,28 @@ class Jobs:
         method = self.methods.check(
             request.method, request.hyperparameters, training.task, training.input.modality
         )
-        plan = self.planner.plan(session, tenant, request.model, request.suffix, training)
-        return _job(tenant, request, method, plan, self._packs(session, tenant, request, training))
+        plan = self.planner.plan(session, tenant, request.model, request.suffix, training, method)
+        others = self._others(session, tenant, request, training)
+        check_needs(method, training, others.get("unlabelled"), plan.parent)
+        packs = {"training": training.digest, "validation": None, "unlabelled": None}
+        packs |= {kind: source.digest for kind, source in others.items()}
+        extras = {
+            name: self.data.open(session, tenant, name, param).digest
+            for param, name in file_ids(method, request.hyperparameters)
+        }
+        return _job(tenant, request, method["name"], {"packs": packs, "extras": extras, **plan.to_json()})
 
-    def _packs(
+    def _others(
         self, session: Session, tenant: str, request: JobRequest, training: Source
-    ) -> dict[str, str | None]:
-        packs: dict[str, str | None] = {"training": training.digest, "validation": None, "unlabelled": None}
+    ) -> dict[str, Source]:
+        """The validation and unlabelled data that were given."""
+        found = {}
         for kind in ("validation", "unlabelled"):
             reference = getattr(request, f"{kind}_file")
             if reference is not None:
-                source = self.data.open(session, tenant, reference, f"{kind}_file")
-                source.must_match(training, f"{kind}_file")
-                packs[kind] = source.digest
-        return packs
+                found[kind] = self.data.open(session, tenant, reference, f"{kind}_file")
+                found[kind].must_match(training, f"{kind}_file")
+        return found
 
     def get(self, tenant: str, job_id: str) -> Job:
         with self.db.read() as session:
@@ -165,14 +174,14 @@ def _replayed(session: Session, tenant: str, request: JobRequest, key: str | Non
     return job
 
 
-def _job(tenant: str, request: JobRequest, method: str, plan: Plan, packs: Mapping[str, str | None]) -> Job:
+def _job(tenant: str, request: JobRequest, method: str, spec: dict[str, Any]) -> Job:
     return Job(
         id=new_id("ftjob"),
         tenant=tenant,
         status="queued",
         created_at=now(),
         model=request.model,
-        target=plan.target,
+        target=spec["target"],
         suffix=request.suffix,
         method=method,
         hyperparameters=dict(request.hyperparameters),
@@ -181,7 +190,7 @@ def _job(tenant: str, request: JobRequest, method: str, plan: Plan, packs: Mappi
         training_file=request.training_file,
         validation_file=request.validation_file,
         unlabelled_file=request.unlabelled_file,
-        spec={"packs": dict(packs), **plan.to_json()},
+        spec=spec,
         request_digest=request.digest(),
         not_before=0.0,
         attempts=0,

@@ -32,8 +32,10 @@ class Methods:
                 self._known = {method["name"]: method for method in self._runner.methods()}
             return self._known
 
-    def check(self, name: str, hyperparameters: Mapping[str, Any], task: str, modality: str) -> str:
-        """The method's own name, if it serves the task and its hyperparameters are valid.
+    def check(
+        self, name: str, hyperparameters: Mapping[str, Any], task: str, modality: str
+    ) -> dict[str, Any]:
+        """The method's description, if it serves the task and its hyperparameters are valid.
 
         Raises InvalidInput naming the field.
         """
@@ -52,7 +54,7 @@ class Methods:
                     param="method.type",
                 )
         _check_schema(name, method["hyperparameters"], hyperparameters)
-        return name
+        return method
 
 
 def _check_schema(name: str, schema: Mapping[str, Any], hyperparameters: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,20 +25,26 @@ _NOT_IN_NAME = re.compile(r"[^a-z0-9._-]+")
 
 @dataclass(frozen=True)
 class Plan:
-    """`target` is the model name to publish under; backbones are `(id, digest)`."""
+    """`target` is the model name to publish under; backbones are `(id, digest)`; `parent` is the digest of
+    the artefact that the job starts from; `names` is where class names are embedded."""
 
     target: str
     task: TaskName
     modality: ModalityName
     backbones: Sequence[tuple[str, str]]
     baselines: Sequence[tuple[str, str]]
+    parent: str | None = None
+    names: tuple[str, str] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
+            "target": self.target,
             "task": self.task,
             "modality": self.modality,
             "backbones": [list(b) for b in self.backbones],
             "baselines": [list(b) for b in self.baselines],
+            "parent": self.parent,
+            "names": None if self.names is None else list(self.names),
         }
 
 
@@ -47,11 +53,20 @@ class Planner:
         self.shelf = shelf
         self.max_classes = max_classes
 
-    def plan(self, session: Session, tenant: str, model: str, suffix: str | None, training: Source) -> Plan:
-        """`model` is a backbone id, an existing model (its backbone, a new version of it), or "auto"."""
-        training.check_trainable(self.max_classes)
+    def plan(
+        self,
+        session: Session,
+        tenant: str,
+        model: str,
+        suffix: str | None,
+        training: Source,
+        method: Mapping[str, Any],
+    ) -> Plan:
+        """`model` is a backbone id, an existing model (its backbone, a new version of it), or "auto";
+        `method` the description of the method."""
+        training.check_trainable(self.max_classes, labels_optional=method["labels_optional"])
         modality = training.input.modality
-        target, cards = self._resolve(session, tenant, model, modality)
+        target, parent, cards = self._resolve(session, tenant, model, modality)
         for card in cards:
             if card.modality != modality:
                 raise InvalidInput(
@@ -66,20 +81,36 @@ class Planner:
             modality=modality,
             backbones=[(card.id, card.digest) for card in cards],
             baselines=[(card.id, card.digest) for card in others],
+            parent=parent,
+            names=self._names() if "names" in method["needs"] else None,
         )
 
     def _resolve(
         self, session: Session, tenant: str, model: str, modality: str
-    ) -> tuple[str | None, list[BackboneCard]]:
+    ) -> tuple[str | None, str | None, list[BackboneCard]]:
+        """The name to publish under and the artefact to start from, if it is a model; the backbones."""
         if model == "auto":
-            return None, self._auto(modality)
+            return None, None, self._auto(modality)
         if "/" in model:
-            return None, [self._card(model)]
+            return None, None, [self._card(model)]
         row = _model_of(session, tenant, model)
         if row is None:
             self._card(model)
             raise NotFound("model names neither a backbone nor a model of yours.", param="model")
-        return row.name, [self._card(_live(session, row).backbone.id)]
+        parent = _live(session, row)
+        return row.name, parent.digest, [self._card(parent.backbone.id)]
+
+    def _names(self) -> tuple[str, str]:
+        """The first real text backbone. Raises InvalidInput."""
+        cards = [card for card in candidates(self.shelf, "text") if not card.baseline]
+        if not cards:
+            raise InvalidInput(
+                "This method embeds class names, and there is no text backbone: `durian backbones setup` "
+                "makes the embedded ones.",
+                code="no_backbone",
+                param="method.type",
+            )
+        return cards[0].id, cards[0].digest
 
     def _auto(self, modality: str) -> list[BackboneCard]:
         cards = candidates(self.shelf, modality)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from app.db.tables import Job
 from app.services.data import DataSource
+from app.services.features import trial_taps
 from app.settings import Settings
-from models.backbone import BackboneCard
 from models.dataset import Pack
 from models.errors import JobFailed, NotFound
 from models.fitspec import BackboneChoice, FitSpec
@@ -42,6 +42,9 @@ class SpecBuilder:
             baselines=self._choices(job.spec["baselines"]),
             method=job.method,
             hyperparameters=job.hyperparameters,
+            parent=self._parent(job.spec.get("parent")),
+            extra_packs={name: self._path(digest) for name, digest in job.spec.get("extras", {}).items()},
+            text_backbone=next(iter(self._choices([job.spec["names"]] if job.spec.get("names") else [])), None),
             seed=job.seed,
             features=str(self.settings.features.resolve()),
             output=str(output),
@@ -62,6 +65,9 @@ class SpecBuilder:
     def _path(self, digest: str) -> str:
         return str(self.blobs.path(digest).resolve())
 
+    def _parent(self, digest: str | None) -> str | None:
+        return None if digest is None else str((self.settings.artefacts / digest[:2] / digest).resolve())
+
     def _optional(self, digest: str | None) -> str | None:
         return None if digest is None else self._path(digest)
 
@@ -79,11 +85,6 @@ class SpecBuilder:
             id=card.id,
             digest=card.digest,
             folder=str(folder.resolve()),
-            taps=_taps(card),
+            taps=trial_taps(card),
             baseline=card.baseline,
         )
-
-
-def _taps(card: BackboneCard) -> tuple[str, ...]:
-    # A baseline is cheap and its taps are different views of the raw input: all are candidates.
-    return tuple(tap.name for tap in card.taps) if card.baseline else (card.default_tap,)

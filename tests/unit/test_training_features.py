@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from models.backbone import GRAPH, BackboneCard, SignalPreprocess, Tap, write_backbone
+from models.backbone import GRAPH, BackboneCard, SignalPreprocess, Tap, read_card, write_backbone
 from models.base import sha256
 from models.dataset import Pack
 from models.errors import JobFailed
@@ -98,3 +98,16 @@ def test_changed_backbone_is_refused(source: FeatureSource, choice: BackboneChoi
     with pytest.raises(JobFailed) as failure:
         source.features(choice.model_copy(update={"digest": "0" * 64}), pack, ignore)
     assert failure.value.code == "backbone_changed"
+
+
+def test_joined_taps_are_their_parts_in_a_row(tmp_path: Path, choice: BackboneChoice) -> None:
+    joined = choice.model_copy(update={"taps": ("twice+raw",)})
+    pack = Pack("regression", InputSpec(modality="signal"), tuple(v.tobytes() for v in VALUES), (None,) * 70)
+    source = FeatureSource(FeatureCache(tmp_path / "f.sqlite"), 1)
+    found = source.features(joined, pack, lambda done, total: None)["twice+raw"]
+    np.testing.assert_allclose(found, np.concatenate([2 * VALUES, VALUES], axis=1))
+    assert source.cache.missing(choice.digest, "raw", pack.digests) == []  # the parts are what is kept
+    card = read_card(Path(choice.folder))
+    assert card.tap("twice+raw").dim == 2 * POINTS
+    with pytest.raises(KeyError):
+        card.tap("twice+nothing")

@@ -10,7 +10,8 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +20,19 @@ from pydantic import BaseModel, ConfigDict
 from models.base import ModalityName, TaskName
 from training.heads import Activation, Head
 
+if TYPE_CHECKING:
+    from training.job import Job, Result
+
 Floats = NDArray[np.floating[Any]]
 Setting = dict[str, float | int | str | bool | None]
 """One concrete choice of hyperparameters."""
 
 Auto = Literal["auto"]
 """In a hyperparameter's place: choose it from the examples."""
+
+Need = Literal["unlabelled", "names", "parent", "torch"]
+"""What a method must have besides labelled examples: unlabelled ones of the target domain; a text backbone,
+in which class names are embedded; a model to start from; torch. A job that lacks it is refused."""
 
 ALL_MODALITIES: tuple[ModalityName, ...] = ("text", "image", "audio", "signal")
 _ACTIVATIONS: dict[TaskName, Activation] = {
@@ -40,6 +48,9 @@ class Problem:
 
     `X` is [n, D]. `y` is int64 [n] of class indices (classification), float64 [n, K] (regression) or
     0/1 float64 [n, C] (multilabel). `labels` names the C classes or the K targets.
+
+    Adaptation has two domains: `target` [m, D] are unlabelled features of the domain that the model will
+    serve, and `in_target` [n] marks the labelled rows that are of it too. None: there is only one.
     """
 
     X: Floats
@@ -47,6 +58,8 @@ class Problem:
     task: TaskName
     labels: tuple[str, ...]
     seed: int = 0
+    target: Floats | None = None
+    in_target: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.X)
@@ -66,8 +79,9 @@ class Problem:
         return _ACTIVATIONS[self.task]
 
     def take(self, rows: NDArray[Any]) -> Problem:
-        """The given rows (indices or a mask) as a problem of their own, over the same labels."""
-        return replace(self, X=self.X[rows], y=self.y[rows])
+        """The given rows (indices or a mask) as a problem of their own: same labels, same target."""
+        marks = None if self.in_target is None else self.in_target[rows]
+        return replace(self, X=self.X[rows], y=self.y[rows], in_target=marks)
 
 
 @dataclass(frozen=True)
@@ -103,6 +117,8 @@ class MethodInfo:
     hyperparameters: type[Hyperparameters]
     modalities: tuple[ModalityName, ...] = ALL_MODALITIES
     baseline: bool = False
+    needs: tuple[Need, ...] = ()
+    labels_optional: bool = False  # whether it can do without any labelled example
 
     def describe(self) -> dict[str, Any]:
         """The record as JSON, with the schema of its hyperparameters."""
@@ -114,6 +130,9 @@ class MethodInfo:
             "setting": self.setting,
             "source": self.source,
             "baseline": self.baseline,
+            "needs": list(self.needs),
+            "available": "torch" not in self.needs or find_spec("torch") is not None,
+            "labels_optional": self.labels_optional,
             "hyperparameters": self.hyperparameters.model_json_schema(),
         }
 
@@ -132,11 +151,36 @@ class Method(Protocol):
         ...
 
 
+class Procedure(Protocol):
+    """A method that needs more than features of one tap, and so selects, fits and evaluates by itself."""
+
+    @property
+    def info(self) -> MethodInfo: ...
+
+    def run(self, job: Job) -> Result:
+        """Fit on every example what `job.spec.hyperparameters` ask for, with its out-of-fold evidence.
+
+        Raises JobFailed: `non_finite` when training diverged, or with the reason why it cannot be done.
+        """
+        ...
+
+
 METHODS: dict[str, Method] = {}
+PROCEDURES: dict[str, Procedure] = {}
 
 
 def register(method: Method) -> None:
     """Add a method. Raises ValueError when its name is taken."""
-    if method.info.name in METHODS:
-        raise ValueError(f"There is already a method called {method.info.name}.")
+    _check_new(method.info)
     METHODS[method.info.name] = method
+
+
+def register_procedure(procedure: Procedure) -> None:
+    """Add a procedure. Raises ValueError when its name is taken."""
+    _check_new(procedure.info)
+    PROCEDURES[procedure.info.name] = procedure
+
+
+def _check_new(info: MethodInfo) -> None:
+    if info.name in METHODS or info.name in PROCEDURES:
+        raise ValueError(f"There is already a method called {info.name}.")

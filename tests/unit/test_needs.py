@@ -1,0 +1,63 @@
+"""What a method needs is asked for before its job is queued."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.services.data import Source
+from app.services.needs import check_needs, file_ids
+from models.errors import InvalidInput, Unavailable
+from models.manifest import InputSpec
+
+
+def source(unlabelled: int) -> Source:
+    kind = InputSpec(modality="text")
+    return Source("file-1", "d", "classification", kind, 4, unlabelled, 2, "training_file")
+
+
+def method(*needs: str, available: bool = True) -> dict[str, Any]:
+    return {"name": "some", "needs": list(needs), "available": available}
+
+
+def test_unlabelled_examples_may_come_with_either_file() -> None:
+    check_needs(method("unlabelled"), source(0), source(3), None)
+    check_needs(method("unlabelled"), source(3), None, None)
+    for training, more in ((source(0), None), (source(0), source(0)), (source(3), source(0))):
+        with pytest.raises(InvalidInput) as refused:
+            check_needs(method("unlabelled"), training, more, None)
+        assert (refused.value.code, refused.value.param) == ("no_unlabelled_data", "unlabelled_file")
+
+
+def test_a_parent_is_a_model() -> None:
+    check_needs(method("parent"), source(0), None, "digest")
+    with pytest.raises(InvalidInput) as refused:
+        check_needs(method("parent"), source(0), None, None)
+    assert (refused.value.code, refused.value.param) == ("no_parent", "model")
+
+
+def test_torch_that_is_not_installed_is_named() -> None:
+    with pytest.raises(Unavailable, match="torch") as refused:
+        check_needs(method("torch", available=False), source(0), None, None)
+    assert refused.value.code == "needs_torch"
+
+
+def test_files_are_found_by_the_schema() -> None:
+    one = {"type": "string", "format": "file-id"}
+    schema = {
+        "properties": {
+            "curves": {"anyOf": [one, {"type": "null"}]},
+            "tasks": {"type": "object", "additionalProperties": one},
+            "note": {"type": "string"},
+        }
+    }
+    given = {"curves": "file-a", "tasks": {"mood": "file-b", "topic": "dataset-c"}, "note": "file-d"}
+    found = list(file_ids({"name": "m", "hyperparameters": schema}, given))
+    base = "method.m.hyperparameters"
+    assert found == [
+        (f"{base}.curves", "file-a"),
+        (f"{base}.tasks.mood", "file-b"),
+        (f"{base}.tasks.topic", "dataset-c"),
+    ]
+    assert list(file_ids({"name": "m", "hyperparameters": schema}, {"curves": None})) == []

@@ -1,0 +1,59 @@
+"""Jobs whose method fits heads on cached features: choose by cross-validation, then fit on every example."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from training import reporting
+from training.job import Job, Result
+from training.methods import METHODS, find
+from training.methods.base import Setting
+from training.select import Choice, Trial, choose
+from training.source import Source
+
+
+def run(job: Job) -> tuple[Result, Choice]:
+    """The best of what the spec allows, and everything that was tried."""
+    sources = _sources(job)
+    with job.phases.phase("select", f"Cross-validating on {len(job.data.pack)} examples."):
+        choice = choose(sources, job.spec.method, job.spec.hyperparameters, job.folds, job.phases.progress)
+    with job.phases.phase("fit", f"Fitting {choice.winner.method} on every example."):
+        return _fit(job, choice), choice
+
+
+def _sources(job: Job) -> list[Source]:
+    """Where heads are fitted; a method that sees the target gets a frame that holds it."""
+    info = find(job.spec.method)
+    transductive = info is not None and "unlabelled" in info.needs
+    return [replace(source, transductive=True) for source in job.sources] if transductive else job.sources
+
+
+def _fit(job: Job, choice: Choice) -> Result:
+    """The chosen setting on all rows, with the temperature that its out-of-fold predictions asked for."""
+    trial = choice.winner
+    fitted = METHODS[trial.method].fit(trial.source.learning, [trial.setting])[0]
+    head = fitted.head.scaled(trial.evidence.factor).lifted(trial.source.frame)
+    setting = {**fitted.setting, **_found(trial)}
+    return Result(
+        method=trial.method,
+        setting=setting,
+        backbone=trial.source.backbone,
+        tap=trial.source.tap,
+        head=head,
+        labels=job.data.names,
+        evidence=trial.evidence,
+        folds=job.folds,
+        candidates=tuple(
+            reporting.candidate(t, job.folds, setting if t is trial else None) for t in choice.trials
+        ),
+    )
+
+
+def _found(trial: Trial) -> Setting:
+    """What was found besides the method's own settings."""
+    found: Setting = {}
+    if trial.evidence.problem.activation != "identity":
+        found["temperature"] = 1 / trial.evidence.factor
+    if trial.source.uses_names:
+        found["label_names"] = True
+    return found
