@@ -2,7 +2,7 @@
 
 Readers take no lock. Each model is one immutable `Entry`; a change replaces the entry in one assignment,
 so a reader sees the model before the change or after it, and a request that has its version keeps it.
-Versions load on first use: a thousand unused models are a thousand small records.
+Versions load on first use, and may be unloaded later: a thousand unused models are a thousand small records.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from app.engine.memory import Memory, Slot
 from app.engine.model import LoadedModel
+from app.engine.stats import Stats
 from models.errors import Conflict, NotFound
 
 LIVE = "live"
@@ -48,27 +50,39 @@ def version_number(text: str) -> int:
 
 
 class ServedVersion:
-    """One version of a model, loaded once, by the first who asks. A failed load may be tried again."""
+    """One version of a model, loaded by the first who asks, and again after it had to make room.
 
-    __slots__ = ("_load", "_loaded", "_lock", "number")
+    A failed load may be tried again. `stats` are its counters since it was first loaded, None before.
+    """
 
-    def __init__(self, number: int, load: Load) -> None:
+    __slots__ = ("_load", "_lock", "_slot", "number", "stats")
+
+    def __init__(self, number: int, load: Load, slot: Slot[LoadedModel]) -> None:
         self.number = number
+        self.stats: Stats | None = None
         self._load = load
-        self._loaded: LoadedModel | None = None
+        self._slot = slot
         self._lock = threading.Lock()
 
     @property
     def loaded(self) -> LoadedModel | None:
-        """The model, if it is in memory."""
-        return self._loaded
+        """The model, if it is in memory; asking counts as use."""
+        return self._slot.get()
 
     def model(self) -> LoadedModel:
         """The model, loaded now if need be (for a thread that may wait). Raises CorruptArtefact."""
         with self._lock:
-            if self._loaded is None:
-                self._loaded = self._load()
-            return self._loaded
+            model = self._slot.get()
+            if model is None:
+                model = self._with_stats(self._load())
+                self._slot.put(model)
+            return model
+
+    def _with_stats(self, model: LoadedModel) -> LoadedModel:
+        """One that comes back goes on with the counters it left."""
+        if self.stats is None:
+            self.stats = model.stats
+        return replace(model, stats=self.stats)
 
 
 @dataclass(frozen=True)
@@ -91,9 +105,10 @@ class Entry:
 
 
 class Catalogue:
-    """Thread-safe. Writers take turns; readers never wait."""
+    """Thread-safe. Writers take turns; readers never wait. Loaded models live in `memory`."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: Memory | None = None) -> None:
+        self._memory = memory or Memory()
         self._tenants: dict[str, dict[str, Entry]] = {}
         self._writing = threading.Lock()
 
@@ -132,8 +147,8 @@ class Catalogue:
             models = self._tenants.setdefault(tenant, {})
             entry = models.get(name) or Entry(name, created)
             if version not in entry.versions:
-                versions = {**entry.versions, version: ServedVersion(version, load)}
-                models[name] = replace(entry, versions=versions)
+                served = ServedVersion(version, load, self._memory.slot("head"))
+                models[name] = replace(entry, versions={**entry.versions, version: served})
 
     def set_alias(self, tenant: str, name: str, alias: str, version: int) -> None:
         """Point an alias at a version. Raises NotFound."""

@@ -27,8 +27,12 @@ class Source:
     input: InputSpec
     labelled: int
     unlabelled: int
-    classes: int
+    labels: tuple[str, ...]
     param: str
+
+    @property
+    def classes(self) -> int:
+        return len(self.labels)
 
     def must_match(self, other: Source, param: str) -> None:
         """Raises InvalidInput unless both hold inputs of one kind."""
@@ -83,7 +87,7 @@ class DataSource:
 
 def _source(name: str, digest: str, pack: Pack, param: str) -> Source:
     labelled = len(pack) - pack.unlabelled
-    return Source(name, digest, pack.task, pack.input, labelled, pack.unlabelled, len(pack.counts()), param)
+    return Source(name, digest, pack.task, pack.input, labelled, pack.unlabelled, tuple(pack.counts()), param)
 
 
 def _file_source(row: File, param: str) -> Source:
@@ -94,6 +98,6 @@ def _file_source(row: File, param: str) -> Source:
         input=InputSpec.model_validate({"modality": row.modality, "grid": row.grid}),
         labelled=row.examples - row.unlabelled,
         unlabelled=row.unlabelled,
-        classes=len(row.labels),
+        labels=tuple(row.labels),
         param=param,
     )

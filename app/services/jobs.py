@@ -16,7 +16,7 @@ from app.db.tables import Job, JobEvent, Report
 from app.services.data import DataSource, Source
 from app.services.ids import new_id, now
 from app.services.methods import Methods
-from app.services.needs import check_needs, file_ids
+from app.services.needs import check_needs, check_values, file_ids
 from app.services.page import Page, before, fetch_page
 from app.services.plan import Planner
 from models.base import sha256
@@ -102,6 +102,7 @@ class Jobs:
         plan = self.planner.plan(session, tenant, request.model, request.suffix, training, method)
         others = self._others(session, tenant, request, training)
         check_needs(method, training, others.get("unlabelled"), plan.parent)
+        check_values(method, request.hyperparameters, training)
         packs = {"training": training.digest, "validation": None, "unlabelled": None}
         packs |= {kind: source.digest for kind, source in others.items()}
         extras = {

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from app.db.database import Database
 from app.db.tables import Job
-from app.engine.engine import Engine
+from app.engine.engine import Engine, EngineStats
 
 
 class Metrics(Collector):
@@ -52,13 +52,34 @@ class Metrics(Collector):
         waiting.add_metric(["serving"], stats.waiting)
         waiting.add_metric(["background"], stats.waiting_background)
         yield waiting
-        yield from self._backbone_metrics()
+        yield from self._memory_metrics(stats)
+        yield from self._backbone_metrics(stats)
 
-    def _backbone_metrics(self) -> Iterator[Metric]:
+    @staticmethod
+    def _memory_metrics(stats: EngineStats) -> Iterator[Metric]:
+        if stats.memory_budget is not None:
+            yield GaugeMetricFamily(
+                "durian_memory_budget_bytes", "What loaded backbones and heads may take", stats.memory_budget
+            )
+        loaded = GaugeMetricFamily("durian_loaded", "Backbones and heads in memory", labels=["kind"])
+        size = GaugeMetricFamily("durian_loaded_bytes", "What they take", labels=["kind"])
+        evictions = CounterMetricFamily("durian_evictions", "Unloaded to make room", labels=["kind"])
+        for use in stats.memory:
+            loaded.add_metric([use.kind], use.loaded)
+            size.add_metric([use.kind], use.nbytes)
+            evictions.add_metric([use.kind], use.evictions)
+        yield from (loaded, size, evictions)
+
+    @staticmethod
+    def _backbone_metrics(stats: EngineStats) -> Iterator[Metric]:
         inputs = CounterMetricFamily("durian_inputs", "Inputs run through a backbone", labels=["backbone"])
         batches = CounterMetricFamily("durian_batches", "Batches run through a backbone", labels=["backbone"])
-        for backbone in self._engine.stats().backbones:
-            inputs.add_metric([backbone.id], backbone.counters.inferences)
-            batches.add_metric([backbone.id], backbone.counters.executions)
+        seen: dict[str, tuple[int, int]] = {}
+        for backbone in stats.backbones:  # two of one id, where one was replaced on disk
+            n, runs = seen.get(backbone.id, (0, 0))
+            seen[backbone.id] = (n + backbone.counters.inferences, runs + backbone.counters.executions)
+        for id, (n, runs) in seen.items():
+            inputs.add_metric([id], n)
+            batches.add_metric([id], runs)
         yield inputs
         yield batches

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from app.services.data import Source
@@ -10,6 +10,12 @@ from models.errors import InvalidInput, Unavailable
 
 FILE_ID = "file-id"
 """The JSON schema's `format` of a hyperparameter that names an uploaded file or a dataset."""
+
+CLASS_TABLE = "class-table"
+"""The `format` of one that has a row for every class, each row with the same columns."""
+
+AT_MOST_EXAMPLES = "at-most-examples"
+"""The `format` of a number that may not exceed the number of labelled examples."""
 
 
 def check_needs(
@@ -30,6 +36,14 @@ def check_needs(
             code="no_unlabelled_data",
             param="unlabelled_file",
         )
+    strange = set(unlabelled.labels) - set(training.labels) if unlabelled else set()
+    if strange:
+        raise InvalidInput(
+            f"unlabelled_file has labels of {len(strange)} classes that the training file lacks: the target "
+            "may not have classes that the source has not. Leave such rows out, or add examples of them.",
+            code="unknown_target_classes",
+            param="unlabelled_file",
+        )
     if "parent" in needs and parent is None:
         raise InvalidInput(
             f"The method {name} continues a fine-tuned model: name one of yours as model.",
@@ -38,17 +52,55 @@ def check_needs(
         )
 
 
+def check_values(method: Mapping[str, Any], hyperparameters: Mapping[str, Any], training: Source) -> None:
+    """What the schema cannot say alone, because it depends on the examples. Raises InvalidInput."""
+    for param, kind, value in _formatted(method, hyperparameters):
+        if kind == CLASS_TABLE:
+            _check_table(param, value, training.labels)
+        elif kind == AT_MOST_EXAMPLES and value > training.labelled:
+            raise InvalidInput(
+                f"{value} coefficients cannot be fitted to {training.labelled} labelled examples: "
+                "ask for fewer, or add examples.",
+                code="too_many_coefficients",
+                param=param,
+            )
+
+
+def _check_table(param: str, table: Mapping[str, Any], labels: Sequence[str]) -> None:
+    missing = [label for label in labels if label not in table]
+    if missing:
+        raise InvalidInput(
+            f"The table has no row for {len(missing)} of the {len(labels)} classes of the training file; "
+            "every class needs one, spelt as in the labels.",
+            code="class_table",
+            param=param,
+        )
+    columns = {tuple(sorted(row)) if isinstance(row, Mapping) else () for row in table.values()}
+    if len(columns) > 1:
+        raise InvalidInput(
+            "The rows of the table do not have the same columns.", code="class_table", param=param
+        )
+
+
 def file_ids(method: Mapping[str, Any], hyperparameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """`(param, id)` of each file that the hyperparameters name, where the schema says `format: file-id`."""
-    prefix = f"method.{method['name']}.hyperparameters"
-    yield from _walk(prefix, {"type": "object", **method["hyperparameters"]}, hyperparameters)
+    found = _formatted(method, hyperparameters)
+    return ((param, value) for param, kind, value in found if kind == FILE_ID)
 
 
-def _walk(param: str, schema: Mapping[str, Any], value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        if any(option.get("format") == FILE_ID for option in (schema, *schema.get("anyOf", ()))):
-            yield param, value
-    elif isinstance(value, Mapping):
+def _formatted(
+    method: Mapping[str, Any], hyperparameters: Mapping[str, Any]
+) -> Iterator[tuple[str, str, Any]]:
+    """`(param, format, value)` of every given value whose schema names a format."""
+    schema = {"type": "object", **method["hyperparameters"]}
+    return _walk(f"method.{method['name']}.hyperparameters", schema, hyperparameters)
+
+
+def _walk(param: str, schema: Mapping[str, Any], value: Any) -> Iterator[tuple[str, str, Any]]:
+    for option in (schema, *schema.get("anyOf", ())):
+        if "format" in option and value is not None and value != "auto":
+            yield param, option["format"], value
+    if isinstance(value, Mapping):
         for key, inner in value.items():
             known = schema.get("properties", {}).get(key, schema.get("additionalProperties"))
             if isinstance(known, Mapping):

@@ -44,7 +44,9 @@ class SpecBuilder:
             hyperparameters=job.hyperparameters,
             parent=self._parent(job.spec.get("parent")),
             extra_packs={name: self._path(digest) for name, digest in job.spec.get("extras", {}).items()},
-            text_backbone=next(iter(self._choices([job.spec["names"]] if job.spec.get("names") else [])), None),
+            text_backbone=next(
+                iter(self._choices([job.spec["names"]] if job.spec.get("names") else [])), None
+            ),
             seed=job.seed,
             features=str(self.settings.features.resolve()),
             output=str(output),

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from app.services.data import Source
-from app.services.needs import check_needs, file_ids
+from app.services.needs import check_needs, check_values, file_ids
 from models.errors import InvalidInput, Unavailable
 from models.manifest import InputSpec
 
 
-def source(unlabelled: int) -> Source:
+def source(unlabelled: int, labels: tuple[str, ...] = ("a", "b")) -> Source:
     kind = InputSpec(modality="text")
-    return Source("file-1", "d", "classification", kind, 4, unlabelled, 2, "training_file")
+    return Source("file-1", "d", "classification", kind, 4, unlabelled, labels, "training_file")
 
 
 def method(*needs: str, available: bool = True) -> dict[str, Any]:
@@ -61,3 +61,34 @@ def test_files_are_found_by_the_schema() -> None:
         (f"{base}.tasks.topic", "dataset-c"),
     ]
     assert list(file_ids({"name": "m", "hyperparameters": schema}, {"curves": None})) == []
+
+
+def test_target_classes_must_be_known() -> None:
+    check_needs(method("unlabelled"), source(0), source(3, ("b",)), None)
+    with pytest.raises(InvalidInput) as refused:
+        check_needs(method("unlabelled"), source(0), source(3, ("b", "c")), None)
+    assert refused.value.code == "unknown_target_classes"
+
+
+def checked(schema: dict[str, Any], value: Any) -> None:
+    described = {"name": "m", "hyperparameters": {"properties": {"it": schema}}}
+    check_values(described, {"it": value}, source(0))
+
+
+def test_a_table_needs_a_row_for_every_class_and_equal_columns() -> None:
+    table = {"anyOf": [{"type": "object", "format": "class-table"}, {"type": "null"}]}
+    checked(table, {"a": {"red": 1}, "b": {"red": 0}, "unseen": {"red": 1}})
+    checked(table, None)
+    for wrong in ({"a": {"red": 1}}, {"a": {"red": 1}, "b": {"blue": 0}}):
+        with pytest.raises(InvalidInput) as refused:
+            checked(table, wrong)
+        assert (refused.value.code, refused.value.param) == ("class_table", "method.m.hyperparameters.it")
+
+
+def test_no_more_coefficients_than_examples() -> None:
+    number = {"anyOf": [{"const": "auto"}, {"type": "integer", "format": "at-most-examples"}]}
+    checked(number, 4)
+    checked(number, "auto")
+    with pytest.raises(InvalidInput) as refused:
+        checked(number, 5)
+    assert refused.value.code == "too_many_coefficients"
