@@ -41,6 +41,11 @@ def shortage(task: TaskName, labelled: int, classes: int) -> tuple[str, str] | N
     return None
 
 
+def plain_text(name: str) -> str:
+    """A class name as a person would say it: `reset_password` reads "reset password"."""
+    return _SEPARATORS.sub(" ", name).strip() or name
+
+
 @dataclass(frozen=True)
 class Pack:
     """Canonical inputs with their labels, in upload order. Labels are None where unlabelled."""
@@ -76,12 +81,11 @@ class Pack:
     def label_names(self) -> Pack | None:
         """The class names, in sorted order, as texts of their own; None where they are no evidence.
 
-        `reset_password` reads "reset password". Only texts with one class each have use for it.
+        Only texts with one class each have use for it.
         """
         if self.input.modality != "text" or self.task != "classification":
             return None
-        texts = [_SEPARATORS.sub(" ", name).strip() or name for name in sorted(self.counts())]
-        contents = tuple(text.encode() for text in texts)
+        contents = tuple(plain_text(name).encode() for name in sorted(self.counts()))
         return Pack(self.task, self.input, contents, (None,) * len(contents))
 
     def select(self, rows: Sequence[int]) -> Pack:

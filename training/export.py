@@ -17,7 +17,7 @@ def export(job: Job, result: Result) -> Manifest:
 
     Raises JobFailed (`parity`, `non_finite`).
     """
-    pack = job.data.pack
+    pack = job.data.examples
     features = job.embed_at(result.backbone, result.tap, pack)
     graph = result.head.to_onnx()
     answers = check_parity(result.head, graph, features)

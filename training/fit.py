@@ -15,7 +15,7 @@ from models.manifest import REPORT, Manifest
 from models.report import Baseline, Report, Validation
 from training import head_track, reporting
 from training.artefact import versions
-from training.evaluate import estimate, task_metrics
+from training.evaluate import Evidence, estimate, task_metrics
 from training.export import export
 from training.features import FeatureSource
 from training.job import Job, Result, load_data
@@ -125,7 +125,7 @@ def _same(a: Source, b: Source) -> bool:
 def _report(job: Job, result: Result, trials: tuple[Trial, ...]) -> Report:
     spec, data, evidence = job.spec, job.data, result.evidence
     info = METHODS[result.method].info if result.method in METHODS else PROCEDURES[result.method].info
-    baselines = _baselines(job, result, trials)
+    baselines = _baselines(job, result, trials) if result.baselines is None else result.baselines
     return Report(
         job=spec.job_id,
         task=spec.task,
@@ -138,9 +138,9 @@ def _report(job: Job, result: Result, trials: tuple[Trial, ...]) -> Report:
         examples=len(data.pack),
         classes=data.pack.counts(),
         unlabelled=data.unlabelled,
-        estimate=estimate(evidence, result.folds, _least(job)),
+        estimate=result.estimate or estimate(evidence, result.folds, _least(job)),
         metrics=evidence.metrics,
-        per_class=reporting.class_reports(_whole(job), evidence),
+        per_class=reporting.class_reports(_counted(job, evidence), evidence),
         confusion=reporting.confusion(evidence),
         calibration=reporting.calibration(evidence),
         baselines=baselines,
@@ -156,6 +156,12 @@ def _report(job: Job, result: Result, trials: tuple[Trial, ...]) -> Report:
 
 def _whole(job: Job) -> Problem:
     return job.sources[0].raw
+
+
+def _counted(job: Job, evidence: Evidence) -> Problem:
+    """The examples by the classes that were tested: those of the job, or the ones described for it."""
+    whole = _whole(job)
+    return whole if whole.labels == evidence.problem.labels else evidence.problem
 
 
 def _least(job: Job) -> int:

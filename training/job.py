@@ -16,7 +16,7 @@ from models.dataset import Pack
 from models.errors import CorruptArtefact, JobFailed
 from models.fitspec import BackboneChoice, FitSpec
 from models.manifest import Manifest
-from models.report import Candidate
+from models.report import Baseline, Candidate, Estimate
 from training.evaluate import Evidence
 from training.features import FeatureSource
 from training.folds import Folds, make_folds
@@ -41,6 +41,11 @@ class Data:
     in_target: NDArray[np.bool_]
     target: Pack | None
     unlabelled: int
+
+    @property
+    def examples(self) -> Pack:
+        """Inputs to prove a graph with: the labelled ones, or unlabelled ones where no label is needed."""
+        return self.pack if len(self.pack) or self.target is None else self.target
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +89,10 @@ class Job:
         found = []
         data, named = self.data, self.data.pack.label_names()
         for choice in choices:
-            names = {} if named is None else self.embed(choice, named)
+            names = {} if not named else self.embed(choice, named)
             target = {} if data.target is None else self.embed(choice, data.target)
-            for tap, X in self.embed(choice, data.pack).items():
+            labelled = self.embed(choice, data.pack) if data.pack else {t: X[:0] for t, X in target.items()}
+            for tap, X in labelled.items():
                 problem = Problem(
                     X, data.y, self.spec.task, data.names, self.spec.seed, target.get(tap), self._marks
                 )
@@ -117,6 +123,10 @@ class Result:
     folds: Folds
     candidates: tuple[Candidate, ...] = ()
     warnings: tuple[str, ...] = ()
+    estimate: Estimate | None = None
+    """Where the usual one does not apply, as with classes that have no example."""
+    baselines: tuple[Baseline, ...] | None = None
+    """Likewise: what it is fair to compare with; None is the usual ones."""
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,8 @@ def choose(
 
 def candidates(task: TaskName) -> list[str]:
     """Methods that serve the task, by name."""
-    return sorted(name for name, method in METHODS.items() if task in method.info.tasks)
+    known = ((name, method.info) for name, method in METHODS.items())
+    return sorted(name for name, info in known if task in info.tasks and not info.needs)
 
 
 def try_method(

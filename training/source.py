@@ -10,8 +10,7 @@ import numpy as np
 from models.fitspec import BackboneChoice
 from training.folds import Folds
 from training.frame import Frame
-from training.methods import Problem
-from training.methods.base import Floats
+from training.methods.base import Floats, Problem
 
 
 @dataclass(frozen=True, eq=False)
