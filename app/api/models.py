@@ -64,6 +64,7 @@ async def train_model(
     name: str,
     request: Request,
     backbone: Annotated[str | None, Query(max_length=160)] = None,
+    method: Annotated[str | None, Query(max_length=64)] = None,
     modality: ModalityName | None = None,
     task: TaskName | None = None,
     prefer: Annotated[str | None, Header(max_length=255)] = None,
@@ -71,7 +72,9 @@ async def train_model(
     """Examples in, model out: store them with the model's others and fit its next version."""
     examples = await examples_of(request, task)
     grown = await run_in_threadpool(
-        lambda: services.growing.add(tenant, name, examples, backbone=backbone, modality=modality, task=task)
+        lambda: services.growing.add(
+            tenant, name, examples, backbone=backbone, method=method, modality=modality, task=task
+        )
     )
     job = grown.job
     if job is not None:

@@ -152,19 +152,20 @@ class Models(Resource[D]):
         examples: Iterable[Labelled],
         *,
         backbone: str | None = None,
+        method: str | None = None,
         modality: ModalityName | None = None,
         task: TaskName | None = None,
         wait: float | None = None,
     ) -> Call[Taught]:
         """Examples in, model out: store, fine-tune, and answer once it serves, or after `wait` seconds.
 
-        `backbone`, `modality` and `task` are of use with the first examples; later ones follow them.
+        `backbone`, `method`, `modality` and `task` are of use with the first examples; later ones follow.
         """
         return Call(
             "POST",
             path("/v1/models/{}/examples", name),
             as_model(Taught),
-            params={"backbone": backbone, "modality": modality, "task": task},
+            params={"backbone": backbone, "method": method, "modality": modality, "task": task},
             headers=prefer(wait),
             repeatable=False,
             wait=wait or 0.0,

@@ -114,10 +114,8 @@ class Datasets:
         digest = self.blobs.put(pack.to_bytes())
         with self.db.write() as session:
             dataset = dataset_of(session, tenant, dataset_id)
-            dataset.grid = dataset.grid or grid_json(pack)
-            fresh = _merge(session, dataset, pack)
-            rows = [_row(dataset, pack, digest, i, _name(examples, pack, i)) for i in fresh]
-            session.add_all(rows)
+            names = [_name(examples, pack, i) for i in range(len(pack))]
+            rows = store_pack(session, dataset, pack, digest, names)
         self.stored(pack)
         return Added(rows, len(examples) - len(rows), pack.warnings)
 
@@ -153,6 +151,17 @@ class Datasets:
             labels=tuple(row.label for row in rows),
         )
         return self.blobs.put(pack.to_bytes()), pack
+
+
+def store_pack(
+    session: Session, dataset: Dataset, pack: Pack, digest: str, names: Sequence[str | None] = ()
+) -> list[Example]:
+    """Add the rows of a stored pack that the dataset lacks; `names` are files' names. Raises Conflict."""
+    dataset.grid = dataset.grid or grid_json(pack)
+    fresh = _merge(session, dataset, pack)
+    rows = [_row(dataset, pack, digest, i, names[i] if names else None) for i in fresh]
+    session.add_all(rows)
+    return rows
 
 
 def _task(dataset: Dataset) -> TaskName:

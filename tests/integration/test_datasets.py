@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from tests.support import TEXTS, png
+from tests.support import TEXTS, Job, png
 
 
 @pytest.fixture
@@ -101,6 +104,43 @@ def test_examples_in_model_out(client: TestClient) -> None:
     third = client.post("/v1/models/grown/examples", json=more, headers={"prefer": "wait=60"}).json()
     assert third["model"]["version"] == 2
     assert third["model"]["labels"] == ["bug", "delivery", "refund"]
+
+
+def test_a_class_joins_a_model_made_from_a_file(client: TestClient, fit: Callable[..., Job]) -> None:
+    """Prototypes: the classes that were there answer among themselves as before."""
+    rows = "\n".join(json.dumps(row) for row in TEXTS).encode()
+    method = {"type": "prototypes"}
+    assert (
+        fit("texts.jsonl", rows, suffix="joined", model="text/minilm-l6", method=method)["status"]
+        == "succeeded"
+    )
+    asked = {"model": "joined", "input": ["my parcel is late", "I want my money back"], "top_k": 9}
+    before = client.post("/v1/predictions", json=asked).json()["data"]
+    more = [{"input": "the app shows an error", "label": "bug"}]
+    answer = client.post("/v1/models/joined/examples", json=more, headers={"prefer": "wait=60"}).json()
+    assert answer["model"]["labels"] == ["bug", "delivery", "refund"], answer
+    assert answer["model"]["method"] == "prototypes"
+    assert answer["dataset"]["examples"] == len(TEXTS) + 1
+    after = client.post("/v1/predictions", json=asked).json()["data"]
+    assert [row["label"] for row in after] == [row["label"] for row in before]
+    found = client.post("/v1/predictions", json={"model": "joined", "input": "the app has an error"}).json()
+    assert found["data"][0]["label"] == "bug"
+
+
+def test_a_model_whose_file_is_gone_does_not_forget_its_classes(
+    client: TestClient, fit: Callable[..., Job], service_folder: Path
+) -> None:
+    rows = "\n".join(json.dumps({**row, "input": row["input"] + " again"}) for row in TEXTS).encode()
+    job = fit("texts.jsonl", rows, suffix="orphan", model="text/minilm-l6")
+    client.delete(f"/v1/files/{job['training_file']}")
+    pack = client.get("/v1/models/orphan").json()["dataset_digest"]
+    (blob,) = (service_folder / "blobs").rglob(pack)
+    blob.unlink()
+    more = [{"input": "the app shows an error", "label": "bug"}]
+    refused = client.post("/v1/models/orphan/examples", json=more)
+    assert refused.status_code == 409
+    assert refused.json()["error"]["code"] == "examples_gone"
+    assert client.get("/v1/models/orphan").json()["version"] == 1
 
 
 def test_the_examples_of_a_new_model_say_what_they_are(client: TestClient) -> None:
