@@ -14,14 +14,21 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import ctypes
 import logging
 import signal
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from models.errors import DurianError
 from models.events import Event
 from models.fitspec import FitSpec
+from models.recommendation import RecommendationSpec
 from training import fit
 from training.catalogue import catalogue
+from training.methods import METHODS
+from training.relatedness import run as related
+
+METHODS.load()  # in the forkserver, once, and not in every job
 
 log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1
@@ -46,7 +53,7 @@ def main(spec_path: str, connection: Sink) -> None:
 def run(spec_path: str, connection: Sink) -> None:
     """The job, wherever this is called; it ends with `done` or `failed`, never with an exception."""
     try:
-        connection.send(_result(spec_path, connection))
+        connection.send(_answer(partial(_result, spec_path, connection)))
     finally:
         connection.close()
 
@@ -55,6 +62,21 @@ def describe(connection: Sink) -> None:
     """One message: `{"methods": [...]}`."""
     try:
         connection.send({"methods": catalogue()})
+    finally:
+        connection.close()
+
+
+def main_recommend(spec: str, connection: Sink) -> None:
+    """`recommend` in a child process."""
+    die_with_parent()
+    os.nice(_NICENESS)
+    recommend(spec, connection)
+
+
+def recommend(spec: str, connection: Sink) -> None:
+    """One message for a RecommendationSpec as JSON: `{"recommendation": {...}}` or `{"failed": ...}`."""
+    try:
+        connection.send(_answer(partial(_recommended, spec)))
     finally:
         connection.close()
 
@@ -71,9 +93,19 @@ def _result(spec_path: str, connection: Sink) -> dict[str, Any]:
     def emit(event: Event) -> None:
         connection.send({"event": event.model_dump(mode="json")})
 
+    spec = FitSpec.model_validate_json(Path(spec_path).read_bytes())
+    return {"done": {"digest": fit.run(spec, emit).manifest.digest}}
+
+
+def _recommended(spec: str) -> dict[str, Any]:
+    found = related.run(RecommendationSpec.model_validate_json(spec))
+    return {"recommendation": found.model_dump(mode="json")}
+
+
+def _answer(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What the work gives, or how it failed."""
     try:
-        spec = FitSpec.model_validate_json(Path(spec_path).read_bytes())
-        outcome = fit.run(spec, emit)
+        return work()
     except DurianError as error:
         return _failed(error.code, error.message)
     except MemoryError:
@@ -83,7 +115,6 @@ def _result(spec_path: str, connection: Sink) -> dict[str, Any]:
     except Exception:
         log.exception("A job failed.")
         return _failed("internal", "The training failed unexpectedly; the service's log has the details.")
-    return {"done": {"digest": outcome.manifest.digest}}
 
 
 def _failed(code: str, message: str) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def _same(a: Source, b: Source) -> bool:
 
 def _report(job: Job, result: Result, trials: tuple[Trial, ...]) -> Report:
     spec, data, evidence = job.spec, job.data, result.evidence
-    info = METHODS[result.method].info if result.method in METHODS else PROCEDURES[result.method].info
+    info = (METHODS | PROCEDURES)[result.method].info
     baselines = _baselines(job, result, trials) if result.baselines is None else result.baselines
     return Report(
         job=spec.job_id,

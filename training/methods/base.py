@@ -7,7 +7,7 @@ Methods do not import each other.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from models.base import ModalityName, TaskName
-from training.heads import Activation, Head
+from training.heads import Activation, Head, Scores
+from training.registry import Registry
 
 if TYPE_CHECKING:
     from training.job import Job, Result
@@ -84,12 +85,41 @@ class Problem:
         return replace(self, X=self.X[rows], y=self.y[rows], in_target=marks)
 
 
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """How a method brought the source domain to the target domain.
+
+    `move` takes rows of the source [n, D] to where rows of the target lie. `weights` [s] are those of the
+    source's rows, None for equal ones. The domains are compared in the coordinates `view` [D, r], None for
+    the features' own.
+    """
+
+    move: Callable[[Floats], Floats]
+    weights: NDArray[np.float64] | None = None
+    view: NDArray[np.float64] | None = None
+
+    def moved(self, problem: Problem) -> Problem:
+        """The problem with its source rows moved; those of the target stay."""
+        if problem.in_target is None:
+            return replace(problem, X=self.move(problem.X))
+        kept = problem.in_target[:, None]
+        return replace(problem, X=np.where(kept, problem.X, self.move(problem.X)))
+
+
 @dataclass(frozen=True)
 class Fitted:
-    """A head and the setting it was fitted with, every `auto` resolved."""
+    """A head and the setting it was fitted with, every `auto` resolved.
+
+    `alignment` is how it came about, where the method adapts: the head takes the target's features.
+    """
 
     head: Head
     setting: Setting
+    alignment: Alignment | None = None
+
+    def logits(self, rows: Problem) -> Scores:
+        """Of a problem's rows [n, C]; rows of the source are first moved to the target."""
+        return self.head.logits((rows if self.alignment is None else self.alignment.moved(rows)).X)
 
 
 class Hyperparameters(BaseModel):
@@ -165,22 +195,21 @@ class Procedure(Protocol):
         ...
 
 
-METHODS: dict[str, Method] = {}
-PROCEDURES: dict[str, Procedure] = {}
+METHODS: Registry[Method] = Registry("training.methods")
+PROCEDURES: Registry[Procedure] = Registry("training.methods")
 
 
 def register(method: Method) -> None:
     """Add a method. Raises ValueError when its name is taken."""
-    _check_new(method.info)
-    METHODS[method.info.name] = method
+    METHODS.add(method.info.name, method)
 
 
 def register_procedure(procedure: Procedure) -> None:
     """Add a procedure. Raises ValueError when its name is taken."""
-    _check_new(procedure.info)
-    PROCEDURES[procedure.info.name] = procedure
+    PROCEDURES.add(procedure.info.name, procedure)
 
 
-def _check_new(info: MethodInfo) -> None:
-    if info.name in METHODS or info.name in PROCEDURES:
-        raise ValueError(f"There is already a method called {info.name}.")
+def find(name: str) -> MethodInfo | None:
+    """The record of a method or procedure, by name."""
+    found = METHODS.get(name) or PROCEDURES.get(name)
+    return None if found is None else found.info
