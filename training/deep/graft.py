@@ -1,0 +1,124 @@
+"""A trained tail with its head as one ONNX graph: edges -> scores (or value), then `tail_embedding`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from models.backbone import GRAPH, read_card
+from models.cut import cut
+from models.fitspec import BackboneChoice
+from models.manifest import Head as HeadRecord
+from models.modalities import preprocessor
+from models.runtime import open_session
+from models.store import verify_files
+from training.heads import Activation, Scores
+
+_ACTIVATION_NODE = {"softmax": "Softmax", "sigmoid": "Sigmoid", "identity": "Identity"}
+Layer = tuple[NDArray[np.float64], NDArray[np.float64]]
+EMBEDDING = "tail_embedding"
+
+
+@dataclass(frozen=True, eq=False)
+class Graft:
+    """The part of a model above the cut at `tap`. `dim` is D.
+
+    `expected` [n, C] are the scores that training saw for the first examples.
+    """
+
+    choice: BackboneChoice
+    tap: str
+    graph: bytes
+    activation: Activation
+    dim: int
+    expected: Scores
+
+    def record(self) -> HeadRecord:
+        classes = self.expected.shape[1]
+        return HeadRecord(kind="tail", activation=self.activation, in_dim=self.dim, out_dim=classes)
+
+    def logits(self, contents: Sequence[bytes]) -> Scores:
+        """float64 [n, C], up to what softmax forgets (regression: the values)."""
+        return deactivate(self.activation, self.run(contents)[0])
+
+    def run(self, contents: Sequence[bytes]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Scores [n, C] and embeddings [n, D] of canonical inputs, as the engine will compute them."""
+        parts = [self._trunk_and_tail(contents[i : i + 32]) for i in range(0, len(contents), 32)]
+        scores, embeddings = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return scores, embeddings
+
+    def _trunk_and_tail(self, contents: Sequence[bytes]) -> tuple[Any, Any]:
+        ready, trunk, tail, edges = self._sessions
+        feeds = ready.collate([ready.prepare(content) for content in contents])
+        taken = {value.name for value in trunk.get_inputs()}
+        found = trunk.run(edges, {name: value for name, value in feeds.items() if name in taken})
+        scores, embedding = tail.run(None, dict(zip(edges, found, strict=True)))
+        return scores, embedding
+
+    @cached_property
+    def _sessions(self) -> tuple[Any, Any, Any, tuple[str, ...]]:
+        folder = Path(self.choice.folder)
+        card = read_card(folder)
+        files = verify_files(folder, card.files)
+        parts = cut(files[GRAPH], self.tap, card.default_tap)
+        return preprocessor(card, files), open_session(parts.trunk), open_session(self.graph), parts.edges
+
+
+def deactivate(activation: Activation, scores: NDArray[Any]) -> Scores:
+    """Logits that give these scores."""
+    values = np.asarray(scores, np.float64)
+    if activation == "identity":
+        return values
+    safe = np.clip(values, 1e-12, 1.0)
+    if activation == "softmax":
+        return np.asarray(np.log(safe))
+    return np.asarray(np.log(safe) - np.log(np.clip(1 - values, 1e-12, 1.0)))
+
+
+def assemble(tail: bytes, top: str, layers: Sequence[Layer], activation: Activation) -> bytes:
+    """The tail's graph with the head's layers, ReLU between them, on its features. Deterministic."""
+    model = onnx.load_model_from_string(tail)
+    graph = model.graph
+    before = top
+    for index, (weight, bias) in enumerate(layers):
+        after = f"head_{index}"
+        graph.initializer.extend([_number(f"{after}_weight", weight), _number(f"{after}_bias", bias)])
+        graph.node.append(
+            helper.make_node("Gemm", [before, f"{after}_weight", f"{after}_bias"], [after], transB=1)
+        )
+        if index < len(layers) - 1:
+            graph.node.append(helper.make_node("Relu", [after], [f"{after}_relu"]))
+            after = f"{after}_relu"
+        before = after
+    output = "value" if activation == "identity" else "scores"
+    axis = {"axis": 1} if activation == "softmax" else {}
+    graph.node.append(helper.make_node(_ACTIVATION_NODE[activation], [before], [output], **axis))
+    graph.node.append(helper.make_node("Identity", [top], [EMBEDDING]))
+    dim, classes = layers[0][0].shape[1], len(layers[-1][1])
+    del graph.output[:]
+    graph.output.extend(
+        [
+            helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", classes]),
+            helper.make_tensor_value_info(EMBEDDING, TensorProto.FLOAT, ["N", dim]),
+        ]
+    )
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def scaled(layers: Sequence[Layer], factor: float) -> list[Layer]:
+    """The layers with the logits times `factor`."""
+    weight, bias = layers[-1]
+    return [*layers[:-1], (weight * factor, bias * factor)]
+
+
+def _number(name: str, array: NDArray[np.float64]) -> TensorProto:
+    return numpy_helper.from_array(np.ascontiguousarray(array, np.float32), name)

@@ -1,0 +1,180 @@
+"""The training loop: AdamW, a short warm-up, cosine decay, clipped gradients, a time limit, no surprises."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from models.base import TaskName
+from models.errors import JobFailed
+from training.deep.network import Batch, Network
+from training.graft.tail import Rows
+
+_WARM_UP = 0.1
+_CLIP = 1.0
+_TIMED = 3
+Report = Callable[[float], None]
+"""Called with the share of the training that is done."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One step as an extra loss sees it. `share` runs from 0 to 1."""
+
+    network: Network
+    rows: Sequence[int]
+    features: Tensor
+    logits: Tensor
+    targets: Tensor
+    share: float
+    rng: np.random.Generator
+
+
+Extra = Callable[[Moment], Tensor]
+"""A term that is added to the loss: a penalty, a confusion of domains."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a network is trained. `rates` are learning rates of the tail's weights; others stay fixed."""
+
+    steps: int
+    batch_size: int
+    rates: Mapping[str, float]
+    head_rate: float
+    weight_decay: float
+    seconds: float
+    seed: int
+    extras: Sequence[Extra] = ()
+    modules: Sequence[nn.Module] = field(default=())
+    """Other modules that learn beside the network, at the head's rate: a discriminator, say."""
+
+
+def device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def train(
+    network: Network,
+    data: Rows,
+    targets: NDArray[np.float64],
+    learn: NDArray[np.int64],
+    task: TaskName,
+    course: Course,
+    report: Report = lambda share: None,
+) -> int:
+    """Train in place on the rows `learn`; gives the steps done, fewer than asked where time ran out.
+
+    `targets` [n, C] are one-hot rows, 0/1 rows or values. Raises JobFailed (`non_finite`) when the loss is
+    no longer a number.
+    """
+    where = device()
+    network.to(where)
+    for module in course.modules:
+        module.to(where)
+    truth = torch.tensor(targets, dtype=torch.float32, device=where)
+    spread = float(truth[torch.as_tensor(learn)].var()) or 1.0
+    optimiser = torch.optim.AdamW(_groups(network, course), weight_decay=course.weight_decay)
+    rates = [group["lr"] for group in optimiser.param_groups]
+    rng = np.random.default_rng(course.seed)
+    order = Order(learn, course.batch_size, rng)
+    total, started, step = course.steps, time.monotonic(), 0
+    while step < total:
+        rows = order.take()
+        _schedule(optimiser, rates, step / total)
+        features = network.features(data.batch(rows.tolist(), where))
+        logits = network.logits(features)
+        moment = Moment(network, rows.tolist(), features, logits, truth[rows], step / total, rng)
+        loss = task_loss(task, logits, truth[rows], spread)
+        for extra in course.extras:
+            loss = loss + extra(moment)
+        _step(optimiser, loss)
+        step += 1
+        if step == _TIMED:  # cut the course while the schedule can still be planned to its end
+            total = min(total, _affordable(course.seconds, (time.monotonic() - started) / step))
+        report(step / total)
+    return step
+
+
+def task_loss(task: TaskName, logits: Tensor, targets: Tensor, spread: float = 1.0) -> Tensor:
+    """Mean log-loss, mean summed binary log-loss, or mean squared error over the variance `spread`."""
+    if task == "classification":
+        return functional.cross_entropy(logits, targets)
+    if task == "multilabel":
+        return functional.binary_cross_entropy_with_logits(logits, targets)
+    return functional.mse_loss(logits, targets) / spread
+
+
+@dataclass
+class Order:
+    """Batches of rows without replacement, dealt anew when all were seen; never a batch of one."""
+
+    learn: NDArray[np.int64]
+    size: int
+    rng: np.random.Generator
+    _left: list[int] = field(default_factory=list)
+
+    def take(self) -> NDArray[np.int64]:
+        if len(self._left) < min(self.size, len(self.learn)):
+            self._left = self.rng.permutation(self.learn).tolist()
+        rows, self._left = self._left[: self.size], self._left[self.size :]
+        return np.array(rows, np.int64)
+
+
+def _groups(network: Network, course: Course) -> list[dict[str, object]]:
+    weights = network.tail.weights
+    for name, weight in weights.items():
+        weight.requires_grad_(name in course.rates and network.weights() is None)
+    tail = [{"params": [weights[name]], "lr": rate} for name, rate in course.rates.items() if name in weights]
+    own = [p for name, p in network.named_parameters() if not name.startswith("tail.")]
+    other = [p for module in course.modules for p in module.parameters()]
+    return [*(tail if network.weights() is None else []), {"params": own + other, "lr": course.head_rate}]
+
+
+def _schedule(optimiser: torch.optim.Optimizer, rates: Sequence[float], share: float) -> None:
+    factor = min(1.0, (share + 1e-3) / _WARM_UP) * 0.5 * (1 + math.cos(math.pi * share))
+    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+        group["lr"] = rate * factor
+
+
+def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+    if not torch.isfinite(loss):
+        raise JobFailed(
+            "Training diverged: the loss is no longer a number. Lower learning_rate.", code="non_finite"
+        )
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    for group in optimiser.param_groups:
+        nn.utils.clip_grad_norm_(group["params"], _CLIP)
+    optimiser.step()
+
+
+def _affordable(seconds: float, each: float) -> int:
+    return max(_TIMED, int(seconds / max(each, 1e-6)))
+
+
+def predict(
+    network: Network, data: Rows, rows: NDArray[np.int64], batch_size: int = 64
+) -> NDArray[np.float64]:
+    """Logits [len(rows), C], in evaluation."""
+    where = device()
+    network.eval()
+    found = []
+    with torch.no_grad():
+        for start in range(0, len(rows), batch_size):
+            batch = data.batch(rows[start : start + batch_size].tolist(), where)
+            found.append(network(batch).double().cpu().numpy())
+    network.train()
+    return np.concatenate(found) if found else np.empty((0, network.layers[-1].out_features))  # type: ignore[arg-type]
+
+
+__all__ = ["Batch", "Course", "Extra", "Moment", "Order", "device", "predict", "task_loss", "train"]

@@ -1,0 +1,176 @@
+"""Fine-tuning of a tail: probe first, then train (LP-FT, Kumar et al. 2022), the same in every fold.
+
+A linear probe on the fixed features starts the head, so that the first steps do not spoil the features to
+please a random head. Each fold trains a network of its own from the pretrained weights; the model that is
+kept is trained on every example.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.calibrate import temperature
+from training.deep.graft import Graft, assemble, scaled
+from training.deep.loop import Course, Extra, predict, train
+from training.deep.material import Ground, groups
+from training.deep.network import Network
+from training.deep.settings import DeepHyperparameters, steps_for
+from training.evaluate import Evidence
+from training.folds import Folds
+from training.frame import Frame
+from training.graft.module import write_back
+from training.graft.tail import Rows, Tail
+from training.heads import AffineHead, activate
+from training.methods.base import METHODS, Problem, Setting
+
+if TYPE_CHECKING:
+    from training.job import Job, Result
+
+_PROBE: dict[str, tuple[str, Setting]] = {
+    "classification": ("logistic", {"C": 10.0}),
+    "multilabel": ("logistic", {"C": 10.0}),
+}
+_PROVED = 256  # examples on which the exported graph must agree
+_RIDGE: tuple[str, Setting] = ("ridge", {"penalty": "auto"})
+
+Build = Callable[[Tail, Ground, Problem], Network]
+"""(an opened tail, the backbone, the examples to learn from, with raw features) -> network to train."""
+
+Extras = Callable[[Network, Rows, Problem], Sequence[Extra]]
+"""(the network before training, all rows, the whole problem) -> terms of the loss."""
+
+
+def probe(problem: Problem) -> tuple[AffineHead, Frame]:
+    """A linear head on raw features, in the frame that it was fitted in."""
+    name, setting = _PROBE.get(problem.task, _RIDGE)
+    frame = Frame.of(problem.X)
+    fitted = METHODS[name].fit(replace(problem, X=frame.enter(problem.X)), [setting])[0].head
+    if not isinstance(fitted, AffineHead):
+        raise TypeError("the probe is linear")
+    return fitted, frame
+
+
+def build_plain(tail: Tail, ground: Ground, problem: Problem) -> Network:
+    """The pretrained tail with the probe as its head."""
+    head, frame = probe(problem)
+    return Network(copy.deepcopy(tail.module), tail.top, head, frame)
+
+
+@dataclass(frozen=True, eq=False)
+class Tuning:
+    """What one method trains: where it cuts, at which rates, from what start, with which further terms.
+
+    `rates` are learning rates by weight name; a weight without one stays as it is.
+    """
+
+    method: str
+    tap: str
+    rates: dict[str, float]
+    setting: Setting
+    build: Build = build_plain
+    extras: Extras = lambda network, rows, problem: ()
+    warnings: tuple[str, ...] = ()
+
+
+def run(job: Job, ground: Ground, given: DeepHyperparameters, tuning: Tuning) -> Result:
+    """Cross-validate the training, then train on everything and export."""
+    from training.job import Result  # it imports the methods, and so this module
+
+    tail = ground.open(tuning.tap)
+    rows = ground.rows(tail, ground.prepare(tail, job.data.pack))
+    fold = groups(job.folds.fold, given.folds)
+    work = _Work(job, ground, given, tuning, tail, rows, int(fold.max(initial=-1)) + 2)
+    evidence = work.cross_validate(fold)
+    network, steps = work.train(np.arange(len(rows)), work.trainings - 1)
+    layers = scaled(network.head_layers(), evidence.factor)
+    graph = assemble(write_back(network.tail, network.weights()), tail.top, layers, network.activation)
+    logits = evidence.factor * predict(network, rows, np.arange(min(len(rows), _PROVED)))
+    graft = Graft(
+        ground.choice,
+        tuning.tap,
+        graph,
+        network.activation,
+        ground.problem.X.shape[1],
+        activate(network.activation, logits),
+    )
+    setting = {**tuning.setting, "steps": steps, "learning_rate": given.learning_rate}
+    if network.activation != "identity":
+        setting["temperature"] = 1 / evidence.factor
+    return Result(
+        method=tuning.method,
+        setting=setting,
+        backbone=ground.choice,
+        tap=tuning.tap,
+        head=graft,
+        labels=job.data.names,
+        evidence=evidence,
+        folds=Folds(fold),
+        warnings=tuning.warnings,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    job: Job
+    ground: Ground
+    given: DeepHyperparameters
+    tuning: Tuning
+    tail: Tail
+    rows: Rows
+    trainings: int
+
+    def train(self, learn: NDArray[np.int64], number: int) -> tuple[Network, int]:
+        """A network trained on the rows `learn`; and the steps that took."""
+        import torch
+
+        torch.manual_seed(self.job.spec.seed + number)
+        problem = self.ground.problem
+        network = self.tuning.build(self.tail, self.ground, problem.take(learn))
+        course = Course(
+            steps=steps_for(self.given, len(learn)),
+            batch_size=self.given.batch_size,
+            rates=self.tuning.rates,
+            head_rate=self.given.head_rate,
+            weight_decay=self.given.weight_decay,
+            seconds=self.given.time_budget_s / self.trainings,
+            seed=self.job.spec.seed + number,
+            extras=self.tuning.extras(network, self.rows, problem),
+        )
+        phases, share = self.job.phases, 1 / self.trainings
+
+        def report(done: float) -> None:
+            phases.progress(
+                0.1 + 0.9 * share * (number + done), f"Training {number + 1} of {self.trainings}."
+            )
+
+        return network, train(network, self.rows, problem.targets, learn, problem.task, course, report)
+
+    def cross_validate(self, fold: NDArray[np.int64]) -> Evidence:
+        """Out-of-fold predictions, each by a network that had not seen the row."""
+        problem = self.ground.problem
+        logits = np.zeros(problem.targets.shape)
+        for number in range(self.trainings - 1):
+            network, _ = self.train(np.flatnonzero(fold != number), number)
+            held_out = np.flatnonzero(fold == number)
+            logits[held_out] = predict(network, self.rows, held_out)
+        tested = problem.take(np.flatnonzero(fold >= 0))
+        found = logits[fold >= 0]
+        factor = temperature(tested.activation, found, tested.targets)
+        return Evidence(self.tuning.setting, tested, found * factor, factor)
+
+
+def rates_of(ground: Ground, given: DeepHyperparameters, last: int) -> tuple[str, dict[str, float]]:
+    """The tap to cut at and the rate of each weight, to train the last so many blocks."""
+    chosen = ground.blocks[-last:]
+    rates = {
+        name: given.learning_rate * given.layer_decay ** (len(chosen) - 1 - index)
+        for index, block in enumerate(chosen)
+        for name in block.weights
+    }
+    return chosen[0].tap, rates
