@@ -6,6 +6,7 @@ import typer
 
 from app.commands import backbones, datasets, files, jobs, keys, models, service
 from app.commands.predict import predict
+from app.commands.recommend import recommend
 
 app = typer.Typer(
     name="durian",
@@ -14,7 +15,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (service.serve, service.worker, service.demo, predict):
+for command in (service.serve, service.worker, service.demo, predict, recommend):
     app.command()(command)
 for name, group in {
     "backbones": backbones.app,

@@ -16,10 +16,23 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware import Middleware
 from fastapi_offline import FastAPIOffline
 
-from app.api import backbones, datasets, faults, files, jobs, models, oip, operations, predictions
+from app.api import (
+    backbones,
+    datasets,
+    faults,
+    files,
+    jobs,
+    models,
+    oip,
+    operations,
+    predictions,
+    recommendations,
+)
 from app.api.gate import Gate
 from app.db.database import Database
 from app.engine.engine import Engine
+from app.engine.limit import memory_limit
+from app.engine.memory import Memory
 from app.engine.providers import providers
 from app.runners.base import Runner
 from app.runners.local import LocalRunner
@@ -39,6 +52,7 @@ from app.services.metrics import Metrics
 from app.services.models import Models
 from app.services.plan import Planner
 from app.services.publication import Publisher
+from app.services.recommendations import Recommendations
 from app.services.registry import Registry
 from app.services.serving import Serving
 from app.services.specs import SpecBuilder
@@ -48,7 +62,7 @@ from app.worker import Worker
 from models import __version__
 from models.errors import DurianError
 from models.features import FeatureCache
-from models.shelf import SHIPPED, Shelf
+from models.shelf import Shelf
 from models.store import BlobStore
 
 log = logging.getLogger(__name__)
@@ -60,6 +74,7 @@ ROUTERS = (
     jobs.router,
     models.router,
     backbones.router,
+    recommendations.router,
     oip.router,
     operations.router,
 )
@@ -78,6 +93,7 @@ class Process:
         # The training side takes a second to import; nobody needs to wait for that to predict.
         threading.Thread(target=self._warm, name="warm-training", daemon=True).start()
         self.services.registry.start()
+        self.services.engine.preload_pinned()
         if worker:
             self.worker.start()
             self.sweeper.start()
@@ -104,9 +120,17 @@ def build(settings: Settings, runner: Runner | None = None) -> Process:
     db = Database(settings.database_url)
     db.migrate()
     blobs, artefacts = BlobStore(settings.blobs), Artefacts(settings.artefacts)
-    shelf = Shelf([settings.embedded_backbones, SHIPPED, settings.backbones])
-    engine = Engine(shelf, lanes=settings.lanes, max_queue=settings.max_queue, providers=providers())
-    catalogue = Catalogue()
+    shelf = Shelf(settings.backbone_roots)
+    memory = Memory(settings.memory_budget or memory_limit() // 2)
+    engine = Engine(
+        shelf,
+        lanes=settings.lanes,
+        max_queue=settings.max_queue,
+        providers=providers(),
+        memory=memory,
+        pinned=settings.pinned,
+    )
+    catalogue = Catalogue(memory)
     registry = Registry(db, artefacts, engine, catalogue)
     embedder = Embedder(engine, shelf, FeatureCache(settings.features))
     keys = Keys(db, settings.data / "pepper")
@@ -117,7 +141,7 @@ def build(settings: Settings, runner: Runner | None = None) -> Process:
     publisher = Publisher(db, artefacts, registry)
     worker = Worker(settings, db, runner, embedder, specs, publisher)
     methods = Methods(runner)
-    planner = Planner(shelf, settings.max_classes)
+    planner = Planner(shelf, settings.max_classes, lambda: engine.device)
     jobs = Jobs(db, data, planner, methods, settings.max_queued_jobs, worker.wake)
     services = Services(
         settings=settings,
@@ -139,6 +163,7 @@ def build(settings: Settings, runner: Runner | None = None) -> Process:
         growing=Growing(db, datasets, jobs),
         specs=specs,
         publisher=publisher,
+        recommendations=Recommendations(settings, db, data, blobs, shelf, runner),
     )
     return Process(services, worker, Sweeper(settings, db))
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, ByteSize, Field
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from models.shelf import SHIPPED
 
 PROJECT = Path(__file__).resolve().parents[1]
 MIB = 1024 * 1024
+
+
+def _comma_separated(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -31,6 +37,12 @@ class Settings(BaseSettings):
     max_classes: int = 5_000
     lanes: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="inference threads")
     max_queue: int = Field(default=4_096, ge=1, description="examples waiting in the engine, a backbone")
+    memory_budget: ByteSize | None = Field(
+        default=None, gt=0, description="loaded backbones and models; default: half of the memory there is"
+    )
+    pinned: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)] = Field(
+        default=(), description="ids of backbones that are loaded at start and never unloaded"
+    )
     max_queued_jobs: int = Field(default=1_000, ge=1, description="jobs waiting, a tenant")
     jobs: int = Field(default=1, ge=1, description="jobs one worker runs at a time")
     lease_seconds: float = Field(default=15.0, gt=0, description="a silent worker loses its job after this")
@@ -44,6 +56,11 @@ class Settings(BaseSettings):
     def backbones(self) -> Path:
         """Backbones that an administrator imported."""
         return self.data / "backbones"
+
+    @property
+    def backbone_roots(self) -> tuple[Path, ...]:
+        """Where backbones are looked for; of two with one id the first counts."""
+        return self.embedded_backbones, SHIPPED, self.backbones
 
     @property
     def blobs(self) -> Path:

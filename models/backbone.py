@@ -12,11 +12,14 @@ from typing import Annotated, Literal
 import orjson
 from pydantic import Field
 
-from models.base import ModalityName, Record, sha256
+from models.base import ModalityName, Record, TaskName, sha256
 from models.errors import CorruptArtefact
+from models.manifest import BackboneRef
 
 CARD = "card.json"
 GRAPH = "model.onnx"
+Precision = Literal["int8", "fp16"]
+"""What a variant computes in: int8 is for the CPU, fp16 for the GPU."""
 
 
 class Tap(Record):
@@ -98,6 +101,37 @@ Preprocess = Annotated[
 ]
 
 
+def _is_none(value: object) -> bool:
+    """Left out where absent, so that a card without the field keeps its bytes."""
+    return value is None
+
+
+class Effect(Record):
+    """What a variant does to one fitted task, beside its original.
+
+    Each has the task's reference method fitted on its own features at its default tap and is predicted
+    under the same folds. Differences are the variant's value minus the original's on the same example.
+    """
+
+    task: str = Field(description="name of the labelled file, without its ending")
+    kind: TaskName
+    examples: int = Field(description="examples predicted out of fold")
+    method: str
+    metric: str
+    original: float
+    variant: float
+    hits: float | None = Field(description="mean paired difference of right answers; None for regression")
+    hits_error: float | None = Field(description="its standard error")
+    loss: float = Field(description="mean paired difference of the out-of-fold loss: below 0 is better")
+    loss_error: float = Field(description="its standard error")
+    agreement: float | None = Field(description="share of the same answers; None for regression")
+    cosine_mean: float = Field(description="of an example's features to those of the original")
+    cosine_least: float
+    bytes: int = Field(description="size of the graph")
+    bytes_original: int
+    speed: float = Field(description="items per CPU second over the original's, interleaved")
+
+
 class BackboneCard(Record):
     """Who a backbone is: everything but its weights."""
 
@@ -111,6 +145,11 @@ class BackboneCard(Record):
     licence: str
     source: str
     baseline: bool = Field(default=False, description="a declared baseline")
+    variant_of: BackboneRef | None = Field(
+        default=None, exclude_if=_is_none, description="the backbone that this one is a smaller form of"
+    )
+    precision: Precision | None = Field(default=None, exclude_if=_is_none, description="of a variant")
+    effect: Effect | None = Field(default=None, exclude_if=_is_none, description="of a variant: measured")
     files: dict[str, str] = Field(description="SHA-256 of each file beside the card")
 
     @property

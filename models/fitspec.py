@@ -17,6 +17,11 @@ class BackboneChoice(Record):
     folder: str
     taps: tuple[str, ...]
     baseline: bool = False
+    variant_of: str | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="digest of the original: a variant is taken only where it loses nothing",
+    )
 
 
 class FitSpec(Record):

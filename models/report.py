@@ -100,6 +100,26 @@ class Validation(Record):
     unknown_labels: int = Field(default=0, description="rows left out: their class was not trained")
 
 
+class Adaptation(Record):
+    """How far apart source and target lie, and which of the two the estimate is of.
+
+    The proxy A-distance is 0 where a linear classifier cannot tell the domains apart, 2 where it always
+    can; None with too few examples of one.
+    """
+
+    a_distance_before: float | None
+    a_distance_after: float | None = Field(
+        default=None, description="as the head's method sees the domains; None where it does not adapt"
+    )
+    source_examples: int
+    target_examples: int = Field(description="without a label")
+    target_labelled: int
+    estimate_domain: Literal["source", "target"]
+    effective_sample_size: float | None = Field(
+        default=None, description="of the source's examples, where the method weighs them"
+    )
+
+
 class Report(Record):
     """Everything a person needs to judge a job."""
 
@@ -116,15 +136,20 @@ class Report(Record):
     classes: dict[str, int] = Field(description="labelled examples a class; empty for regression")
     unlabelled: int
     estimate: Estimate
-    metrics: dict[str, float] = Field(description="every out-of-fold metric of the task, by name")
+    metrics: dict[str, float] = Field(
+        description="every out-of-fold metric, by name: those of the task, `set_coverage` and `set_size` where the model "
+        "gives prediction sets, and `false_alarms` where it tells the unknown"
+    )
     per_class: tuple[ClassReport, ...] = ()
     confusion: Confusion | None = None
     calibration: Calibration | None = None
     baselines: tuple[Baseline, ...] = ()
     candidates: tuple[Candidate, ...] = ()
     validation: Validation | None = None
+    adaptation: Adaptation | None = Field(default=None, description="where there is a target domain")
     timings: dict[str, float] = Field(description="seconds a phase")
     digests: dict[str, str] = Field(description="training set, backbone, artefact")
     seed: int
     versions: dict[str, str]
     warnings: tuple[str, ...] = ()
+    advice: tuple[str, ...] = Field(default=(), description="what to label next, worth most first")

@@ -73,7 +73,7 @@ class Shelf:
         with self._lock:
             fresh = time.monotonic() - self._looked < RESCAN_SECONDS
             if self._scan is None or now or not fresh:
-                places = [place for root in self.roots for place in _backbone_folders(root)]
+                places = [place for root in self.roots for place in backbone_folders(root)]
                 signature = tuple(map(_sign, places))
                 if self._scan is None or signature != self._scan.signature:
                     self._scan = _read(places, signature)
@@ -81,7 +81,7 @@ class Shelf:
             return self._scan
 
 
-def _backbone_folders(root: Path) -> Iterator[Place]:
+def backbone_folders(root: Path) -> Iterator[Place]:
     """Folders with a card, in order; half-written ones have temporary names."""
     for card in sorted([*root.glob(f"*/*/{CARD}"), *root.glob(f"*/*/*/{CARD}")]):
         names = card.parent.relative_to(root).parts

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from models.base import sha256
 from models.errors import JobFailed
 from models.manifest import GOLDEN, HEAD, MANIFEST, Manifest
+from models.novelty import NOVELTY, Novelty
 from models.runtime import open_session
-from training.heads import Head, scores
+from training.heads import Activation, Head, scores
 
 _PARITY_ROWS = 2000
 _TOLERANCE = 1e-4
@@ -38,16 +39,23 @@ def check_parity(head: Head, graph: bytes, features: NDArray[np.float32]) -> NDA
     rows = features[:_PARITY_ROWS]
     answers: NDArray[np.float32] = open_session(graph).run(None, {"features": rows})[0]
     expected = scores(head, rows)
-    if not (head.finite() and np.isfinite(answers).all()):
+    if not head.finite():
         raise JobFailed("The fitted head has numbers that are not finite.", code="non_finite")
-    scale = max(1.0, float(np.abs(expected).max())) if head.activation == "identity" else 1.0
+    compare(answers, expected, head.activation)
+    return answers
+
+
+def compare(answers: NDArray[Any], expected: NDArray[Any], activation: Activation) -> None:
+    """Raises JobFailed: `non_finite`, or `parity` as `check_parity` does."""
+    if not np.isfinite(answers).all():
+        raise JobFailed("The exported graph gives numbers that are not finite.", code="non_finite")
+    scale = max(1.0, float(np.abs(expected).max())) if activation == "identity" else 1.0
     worst = float(np.abs(answers - expected).max()) / scale
     if worst > _TOLERANCE:
         raise JobFailed(
             f"The exported graph differs from the fitted head by {worst:.1e}; {_TOLERANCE:.0e} is allowed.",
             code="parity",
         )
-    return answers
 
 
 def golden_bytes(
@@ -70,11 +78,16 @@ def golden_bytes(
     return buffer.getvalue()
 
 
-def write_artefact(output: Path, graph: bytes, golden: bytes, **identity: Any) -> Manifest:
-    """Write head, golden examples and manifest into `output`; `identity` are the manifest's fields."""
-    manifest = Manifest(**identity, files={HEAD: sha256(graph), GOLDEN: sha256(golden)})
+def write_artefact(
+    output: Path, graph: bytes, golden: bytes, novelty: Novelty | None = None, **identity: Any
+) -> Manifest:
+    """Write the parts and their manifest into `output`; `identity` are the manifest's other fields."""
+    files = {HEAD: graph, GOLDEN: golden}
+    if novelty is not None:
+        files[NOVELTY] = novelty.to_bytes()
+    manifest = Manifest(**identity, files={name: sha256(data) for name, data in files.items()})
     output.mkdir(parents=True, exist_ok=True)
-    (output / HEAD).write_bytes(graph)
-    (output / GOLDEN).write_bytes(golden)
+    for name, data in files.items():
+        (output / name).write_bytes(data)
     (output / MANIFEST).write_bytes(manifest.canonical())
     return manifest

@@ -49,11 +49,16 @@ def temperature(
     return float(np.exp(found.x))
 
 
+def smoothing(n: int, outcomes: int) -> float:
+    """The share of a target that is spread over all outcomes, so that n examples never claim certainty."""
+    return min(0.5, 0.2 * outcomes / (n + 2 * outcomes))
+
+
 def _total(activation: Activation, logits: NDArray[Any], targets: NDArray[Any]) -> Any:
     """The summed smoothed loss as a function of the factor."""
     n, outcomes = len(logits), logits.shape[1] if activation == "softmax" else 2
-    smoothing = min(0.5, 0.2 * outcomes / (n + 2 * outcomes))
-    linear = float(((1 - smoothing) * targets + smoothing / outcomes).ravel() @ logits.ravel())
+    share = smoothing(n, outcomes)
+    linear = float(((1 - share) * targets + share / outcomes).ravel() @ logits.ravel())
     if activation == "sigmoid":
         return lambda factor: float(np.logaddexp(0, factor * logits).sum()) - factor * linear
     top = logits.max(axis=1, keepdims=True)

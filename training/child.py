@@ -67,9 +67,8 @@ def describe(connection: Sink) -> None:
 
 
 def main_recommend(spec: str, connection: Sink) -> None:
-    """`recommend` in a child process."""
+    """`recommend` in a child process; at full priority, for somebody waits for the answer."""
     die_with_parent()
-    os.nice(_NICENESS)
     recommend(spec, connection)
 
 

@@ -12,12 +12,16 @@ from models.events import Emit
 from models.features import FeatureCache
 from models.fitspec import FitSpec
 from models.manifest import REPORT, Manifest
-from models.report import Baseline, Report, Validation
+from models.report import Adaptation, Baseline, Report, Validation
 from training import head_track, reporting
+from training.adaptation.report import describe
+from training.advice import advice
 from training.artefact import versions
 from training.evaluate import Evidence, estimate, task_metrics
 from training.export import export
 from training.features import FeatureSource
+from training.folds import judged_rows
+from training.honesty import Doubts, assess, least_examples
 from training.job import Job, Result, load_data
 from training.methods import METHODS, PROCEDURES, Problem, find
 from training.phases import Phases
@@ -49,9 +53,10 @@ def run(spec: FitSpec, emit: Emit) -> Outcome:
         _ = job.sources, job.rivals
     result, trials = _train(job)
     with phases.phase("report", "Comparing with baselines."):
-        report = _report(job, result, trials)
+        doubts = assess(job, result)
+        report = _report(job, result, trials, doubts)
     with phases.phase("export", "Exporting and checking the graph."):
-        manifest = export(job, result)
+        manifest = export(job, result, doubts)
     return _finish(spec, manifest, report, phases)
 
 
@@ -62,6 +67,9 @@ def _open(spec: FitSpec, phases: Phases) -> Job:
     if info is not None and "unlabelled" in info.needs and data.target is None:
         message = f"{info.name} adapts to unlabelled examples, and there are none: give an unlabelled_file."
         raise JobFailed(message, code="no_unlabelled_data")
+    if info is not None and "target_labels" in info.needs and not data.in_target.any():
+        message = f"{info.name} needs labelled examples of the target: give some in the unlabelled_file."
+        raise JobFailed(message, code="no_target_labels")
     return Job(spec, data, FeatureSource(FeatureCache(Path(spec.features)), spec.threads), phases)
 
 
@@ -105,7 +113,7 @@ def _baselines(job: Job, result: Result, trials: tuple[Trial, ...]) -> tuple[Bas
     raw = [try_method(rival, _BASELINE_METHOD, {}, job.folds, DEFAULT)[0] for rival in job.rivals]
     raw += [t for t in trials if t.source.backbone.baseline and not _same(t.source, source)]
     return (
-        reporting.guess_baseline(source.problem),
+        reporting.guess_baseline(source.problem.take(judged_rows(source.problem))),
         *(baseline for trial in [near[0], *raw] for baseline in reporting.trial_baseline(trial)),
     )
 
@@ -122,7 +130,7 @@ def _same(a: Source, b: Source) -> bool:
     return (a.backbone.digest, a.tap) == (b.backbone.digest, b.tap)
 
 
-def _report(job: Job, result: Result, trials: tuple[Trial, ...]) -> Report:
+def _report(job: Job, result: Result, trials: tuple[Trial, ...], doubts: Doubts) -> Report:
     spec, data, evidence = job.spec, job.data, result.evidence
     info = (METHODS | PROCEDURES)[result.method].info
     baselines = _baselines(job, result, trials) if result.baselines is None else result.baselines
@@ -138,20 +146,28 @@ def _report(job: Job, result: Result, trials: tuple[Trial, ...]) -> Report:
         examples=len(data.pack),
         classes=data.pack.counts(),
         unlabelled=data.unlabelled,
-        estimate=result.estimate or estimate(evidence, result.folds, _least(job)),
-        metrics=evidence.metrics,
+        estimate=result.estimate or estimate(evidence, result.folds, least_examples(_whole(job))),
+        metrics={**evidence.metrics, **doubts.metrics},
         per_class=reporting.class_reports(_counted(job, evidence), evidence),
         confusion=reporting.confusion(evidence),
         calibration=reporting.calibration(evidence),
         baselines=baselines,
         candidates=result.candidates,
-        validation=_validate(job, result),
+        validation=_validate(job, result, doubts),
+        adaptation=result.adaptation or _domains(job, result),
         timings={},
         digests={"training": spec.training_digest, "backbone": result.backbone.digest},
         seed=spec.seed,
         versions=versions(),
         warnings=(*reporting.warnings(_whole(job), evidence, baselines), *result.warnings),
+        advice=advice(_counted(job, evidence), evidence),
     )
+
+
+def _domains(job: Job, result: Result) -> Adaptation | None:
+    """How far apart the domains lie, whatever the method made of it."""
+    source = _source_of(job, result)
+    return None if source is None else describe(source)
 
 
 def _whole(job: Job) -> Problem:
@@ -164,15 +180,7 @@ def _counted(job: Job, evidence: Evidence) -> Problem:
     return whole if whole.labels == evidence.problem.labels else evidence.problem
 
 
-def _least(job: Job) -> int:
-    """Examples of the least class; all of them for regression."""
-    problem = _whole(job)
-    if problem.task == "regression" or not len(problem):
-        return len(problem)
-    return int(problem.targets.sum(axis=0).min())
-
-
-def _validate(job: Job, result: Result) -> Validation | None:
+def _validate(job: Job, result: Result, doubts: Doubts) -> Validation | None:
     """Metrics on the validation file; rows of classes unknown to the model are counted, not scored."""
     if job.spec.validation_pack is None:
         return None
@@ -182,10 +190,10 @@ def _validate(job: Job, result: Result) -> Validation | None:
     unknown = len(labelled) - len(pack)
     if not len(pack):
         return Validation(n=0, metrics={}, unknown_labels=unknown)
-    X = job.embed_at(result.backbone, result.tap, pack)
+    X, logits = result.features(job, pack), result.logits(job, pack)
     y = encode(job.spec.task, pack.labels, result.labels)
     problem = Problem(X, y, job.spec.task, result.labels, job.spec.seed)
-    metrics = task_metrics(problem, result.head.logits(X))
+    metrics = {**task_metrics(problem, logits), **doubts.on(problem, logits)}
     return Validation(n=len(pack), metrics=metrics, unknown_labels=unknown)
 
 

@@ -3,11 +3,13 @@
 Penalised linear models are indifferent to rotation, and with an unpenalised intercept to translation,
 so the change of frame is exact. What it buys: with fewer examples than dimensions only the span of the
 examples is left (the solution lies in it, by the representer theorem), along principal axes a diagonal
-preconditioner is nearly Newton's step, and hyperparameters mean the same on every backbone.
+preconditioner is nearly Newton's step, and hyperparameters mean the same on every backbone. The parts of
+a joined tap are first brought to one scale, so that none drowns the others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,19 +22,29 @@ _RANK = 1e-10  # of the largest eigenvalue
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """z = (x - mean) @ axes / scale; `axes` [D, r] is orthonormal, None where nothing is rotated."""
+    """z = ((x - mean) / scale) @ axes; `axes` [D, r] is orthonormal, None where nothing is rotated.
+
+    `scale` is one number, or [D] where the features come in parts.
+    """
 
     mean: NDArray[np.float64]
-    scale: float
+    scale: float | NDArray[np.float64]
     axes: NDArray[np.float64] | None
 
     @classmethod
-    def of(cls, X: NDArray[Any]) -> Frame:
-        """The frame of the rows of `X` [n, D]: there their mean is 0, and the mean of |z|^2 is 1."""
+    def of(cls, X: NDArray[Any], widths: Sequence[int] = ()) -> Frame:
+        """The frame of the rows of `X` [n, D]: there their mean is 0, and the mean of |z|^2 is 1.
+
+        With `widths`, which add up to D, each part has the same share of that 1.
+        """
         mean = X.mean(axis=0, dtype=np.float64)
         centred = X - mean
-        power = float(np.einsum("ij,ij->", centred, centred)) / len(X)
-        return cls(mean, float(np.sqrt(power)) or 1.0, _principal_axes(centred))
+        if len(widths) < 2:
+            return cls(mean, _spread(centred), _principal_axes(centred))
+        ends = np.cumsum(widths)[:-1]
+        spreads = [_spread(part) for part in np.split(centred, ends, axis=1)]
+        scale = np.repeat(np.multiply(spreads, np.sqrt(len(widths))), widths)
+        return cls(mean, scale, _principal_axes(centred / scale))
 
     def enter(self, X: NDArray[Any]) -> NDArray[np.float32]:
         """Features -> coordinates in this frame, float32 [n, r]."""
@@ -43,6 +55,11 @@ class Frame:
         """Directions [m, r] of this frame -> directions [m, D] of the features, lengths kept."""
         rows = np.asarray(vectors, np.float64)
         return rows if self.axes is None else rows @ self.axes.T
+
+
+def _spread(centred: NDArray[np.float64]) -> float:
+    """The root of the mean of |x|^2; 1 where all rows are alike."""
+    return float(np.sqrt(np.einsum("ij,ij->", centred, centred) / len(centred))) or 1.0
 
 
 def _principal_axes(centred: NDArray[np.float64]) -> NDArray[np.float64] | None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from training import reporting
+from training.adaptation.report import describe
 from training.job import Job, Result
 from training.methods import METHODS, find
 from training.methods.base import Setting
 from training.select import Choice, Trial, choose
 from training.source import Source
+
+_TARGET = {"unlabelled", "target_labels"}
 
 
 def run(job: Job) -> tuple[Result, Choice]:
@@ -24,7 +27,7 @@ def run(job: Job) -> tuple[Result, Choice]:
 def _sources(job: Job) -> list[Source]:
     """Where heads are fitted; a method that sees the target gets a frame that holds it."""
     info = find(job.spec.method)
-    transductive = info is not None and "unlabelled" in info.needs
+    transductive = info is not None and not _TARGET.isdisjoint(info.needs)
     return [replace(source, transductive=True) for source in job.sources] if transductive else job.sources
 
 
@@ -46,6 +49,7 @@ def _fit(job: Job, choice: Choice) -> Result:
         candidates=tuple(
             reporting.candidate(t, job.folds, setting if t is trial else None) for t in choice.trials
         ),
+        adaptation=describe(trial.source, fitted.alignment),
     )
 
 

@@ -16,7 +16,8 @@ from models.dataset import Pack
 from models.errors import CorruptArtefact, JobFailed
 from models.fitspec import BackboneChoice, FitSpec
 from models.manifest import Manifest
-from models.report import Baseline, Candidate, Estimate
+from models.report import Adaptation, Baseline, Candidate, Estimate
+from training.deep.graft import Graft
 from training.evaluate import Evidence
 from training.features import FeatureSource
 from training.folds import Folds, make_folds
@@ -117,16 +118,29 @@ class Result:
     setting: Setting
     backbone: BackboneChoice
     tap: str
-    head: Head
+    head: Head | Graft
     labels: tuple[str, ...]
     evidence: Evidence
     folds: Folds
     candidates: tuple[Candidate, ...] = ()
+    adaptation: Adaptation | None = None
     warnings: tuple[str, ...] = ()
     estimate: Estimate | None = None
     """Where the usual one does not apply, as with classes that have no example."""
     baselines: tuple[Baseline, ...] | None = None
     """Likewise: what it is fair to compare with; None is the usual ones."""
+
+    def features(self, job: Job, pack: Pack) -> NDArray[np.float32]:
+        """float32 [len(pack), D]: what the model's head sees of examples."""
+        if isinstance(self.head, Graft):
+            return self.head.run(pack.contents)[1]
+        return job.embed_at(self.backbone, self.tap, pack)
+
+    def logits(self, job: Job, pack: Pack) -> NDArray[np.float64]:
+        """float64 [len(pack), C]."""
+        if isinstance(self.head, Graft):
+            return self.head.logits(pack.contents)
+        return self.head.logits(self.features(job, pack))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def class_reports(problem: Problem, evidence: Evidence) -> tuple[ClassReport, ..
     """Precision and recall of each class; none for regression or where nothing was tested."""
     if problem.task == "regression" or not len(evidence.logits):
         return ()
-    actual, predicted = _marks(evidence)
+    actual, predicted = marks(evidence)
     hits, claimed, there = (m.sum(axis=0) for m in (actual & predicted, predicted, actual))
     precision, recall = metrics.ratio(hits, claimed), metrics.ratio(hits, there)
     f1 = np.where(there > 0, metrics.f1_scores(hits, claimed, there), np.nan)
@@ -41,7 +41,7 @@ def class_reports(problem: Problem, evidence: Evidence) -> tuple[ClassReport, ..
     )
 
 
-def _marks(evidence: Evidence) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def marks(evidence: Evidence) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which classes each tested row has, and which it was given: two [m, C] masks."""
     actual = evidence.problem.targets > 0.5
     if evidence.problem.task == "multilabel":

@@ -1,16 +1,15 @@
-"""`auto`: which backbone, tap, method and setting to keep.
+"""`auto`: which backbone, tap, method and setting to keep. docs/auto.md tells why, with figures.
 
 Picking whatever scored best in cross-validation loses to plain logistic regression on few examples: the
 winner of many noisy comparisons is often only lucky. So one candidate is the champion from the start, and
-another replaces it only when its out-of-fold loss is lower by more than two standard errors of the
+another replaces it only when its out-of-fold loss is lower by more than three standard errors of the
 paired difference, and it gets more rows right by more than one (with few examples a lower log-loss alone
 is often a bolder temperature). The champions: of a method, its default setting; of the
 methods, logistic regression (regression: ridge); of the backbones, any real one before a declared
 baseline. Among real backbones and their taps the lowest loss of the champion's method wins.
 
-Text has a second witness: a class's name, embedded, is one more example of it. That is worth much where
-names mean something (150 intents, 5 examples each: 87.4 -> 88.5 %) and costs where they do not, so it is
-compared too; being one comparison fixed beforehand, it needs one standard error of the loss.
+Two comparisons are fixed beforehand and so need less evidence: whether class names join the examples
+(texts), and whether the pool of all heads that were tried takes the reference's place.
 """
 
 from __future__ import annotations
@@ -23,23 +22,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.base import TaskName
+from training.ensemble import pooled
 from training.evaluate import Evidence, cross_validate
 from training.folds import Folds
 from training.methods import METHODS
 from training.methods.base import Setting
+from training.methods.pool import member_key
+from training.portfolio import POOL, REFERENCE, names_speak, rivals, standard_error
 from training.source import Source
 
 AUTO = "auto"
-REFERENCE: dict[TaskName, str] = {
-    "classification": "logistic",
-    "multilabel": "logistic",
-    "regression": "ridge",
-}
-_LOSS_ERRORS, _HIT_ERRORS = 2.0, 1.0
+_LOSS_ERRORS, _HIT_ERRORS = 3.0, 1.0
 _NAMES_LOSS_ERRORS, _NAMES_HIT_ERRORS = 1.0, 0.0
+_POOL_LOSS_ERRORS, _POOL_HIT_ERRORS = 0.5, 0.0
 EVERY, DEFAULT, OTHERS = slice(None), slice(1), slice(1, None)
 """Settings of a method's grid."""
+_SCREENED = 4  # sources that are cross-validated where there are more
+_ENOUGH = 400  # held-out rows that tell one source from another
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +64,8 @@ class Choice:
 
 
 Progress = Callable[[float, str], None]
+Score = Callable[[Source], float]
+"""How well a source suits its examples, greater is better, in far less time than cross-validation."""
 
 
 def choose(
@@ -73,32 +74,77 @@ def choose(
     hyperparameters: Mapping[str, Any],
     folds: Folds,
     progress: Progress = lambda share, message: None,
+    score: Score | None = None,
 ) -> Choice:
-    """Backbone and tap first, by the reference method's default; then method and setting on them."""
-    task = sources[0].problem.task
-    reference = REFERENCE[task] if method == AUTO else method
-    others = [name for name in candidates(task) if name != reference] if method == AUTO else []
-    screened = _screen(sources, reference, hyperparameters, folds, progress)
+    """Backbone and tap first, by the reference method's default; then method and setting on them.
+
+    `score` says which sources are cross-validated at all, where there are many; by default LogME.
+    """
+    reference = REFERENCE[sources[0].problem.task] if method == AUTO else method
+    listed = shortlist(sources, score or _logme) if folds.count else sources
+    screened = _screen(listed, reference, hyperparameters, folds, progress)
     source = _best_source(screened).source if screened else sources[0]
-    bests, tried = [], [t for t in screened if t.source is not source]
-    known: list[Trial] = []
-    if method == AUTO and folds.count and source.names is not None:
-        known, rejected = _with_names(source, reference, folds)
-        source, tried = known[0].source, [*tried, rejected]
-    for done, name in enumerate([reference, *others]):
-        given = hyperparameters if name == method else {}
-        trials = known + try_method(source, name, given, folds, OTHERS if known else EVERY)
-        known = []
+    rejected = tuple(trial for trial in screened if trial.source is not source)
+    if method != AUTO:
+        trials = try_method(source, method, hyperparameters, folds)
+        return Choice(challenge(trials[0], trials[1:]), (*rejected, *trials))
+    found = _among_methods(source, folds, progress) if folds.count else _unjudged(source)
+    return Choice(found.winner, (*rejected, *found.trials))
+
+
+def shortlist(sources: Sequence[Source], score: Score) -> list[Source]:
+    """The first real source (the default tap), the real ones of greatest score, and all baselines."""
+    real = [source for source in sources if not source.backbone.baseline]
+    if len(real) <= _SCREENED:
+        return list(sources)
+    best = sorted(real[1:], key=score, reverse=True)[: _SCREENED - 1]
+    return [s for s in sources if s.backbone.baseline or s is real[0] or any(s is other for other in best)]
+
+
+def _logme(source: Source) -> float:
+    from training.relatedness.logme import logme
+    from training.relatedness.rank import spectrum_of  # here: rarely asked for
+
+    return logme(spectrum_of(source.raw))
+
+
+def _unjudged(source: Source) -> Choice:
+    """Nothing can be held out: the reference's default, with class names where they speak for themselves."""
+    reference = REFERENCE[source.problem.task]
+    source = replace(source, uses_names=names_speak(source))
+    trial = try_method(source, reference, {}, Folds(np.full(len(source.raw), -1)), DEFAULT)[0]
+    return Choice(trial, (trial,))
+
+
+def _among_methods(source: Source, folds: Folds, progress: Progress) -> Choice:
+    """Class names or not, then every method of the portfolio, then the pool of them all."""
+    reference = REFERENCE[source.problem.task]
+    names = [reference, *rivals(source.problem)]
+    kept, *rejected = _with_names(source, reference, folds)
+    tried, bests = [kept], []
+    for done, name in enumerate(names):
+        trials = try_method(kept.source, name, {}, folds, OTHERS if name == reference else EVERY)
         tried += trials
+        trials = [kept, *trials] if name == reference else trials
         bests.append(challenge(trials[0], trials[1:]))
-        progress((done + 1) / (len(others) + 1), f"Tried {name}.")
-    return Choice(challenge(bests[0], bests[1:]), tuple(tried))
+        progress((done + 1) / len(names), f"Tried {name}.")
+    pool = _pool(kept.source, tried, folds)
+    champion, others = bests[0], bests[1:]
+    if pool is not None and clearly_better(
+        pool.evidence, champion.evidence, _POOL_LOSS_ERRORS, _POOL_HIT_ERRORS
+    ):
+        champion, others = pool, bests
+    everything = [*rejected, *tried, *([] if pool is None else [pool])]
+    return Choice(challenge(champion, others), tuple(everything))
 
 
-def candidates(task: TaskName) -> list[str]:
-    """Methods that serve the task, by name."""
-    known = ((name, method.info) for name, method in METHODS.items())
-    return sorted(name for name, info in known if task in info.tasks and not info.needs)
+def _pool(source: Source, tried: Sequence[Trial], folds: Folds) -> Trial | None:
+    """The pool, from the trials of its members."""
+    started = time.perf_counter()
+    found = {member_key(trial.method, trial.setting): trial.evidence for trial in tried}
+    evidence = pooled(source.learning, found, source.widen(folds))
+    seconds = time.perf_counter() - started
+    return None if evidence is None else Trial(source, POOL, evidence, seconds)
 
 
 def try_method(
@@ -136,10 +182,10 @@ def clearly_better(
 
 
 def _exceeds(gain: NDArray[np.float64], errors: float) -> bool:
-    """Whether the mean of a paired difference is above so many of its standard errors."""
+    """Whether the mean of a paired difference is above so many of its standard errors (0: not below 0)."""
     if len(gain) < 2:
         return False
-    return bool(gain.mean() > errors * gain.std(ddof=1) / np.sqrt(len(gain)))
+    return bool(gain.mean() > errors * standard_error(gain) or (errors == 0 and gain.mean() >= 0))
 
 
 def _screen(
@@ -154,17 +200,19 @@ def _screen(
         return []
     trials = []
     for source in sources:
-        trials += try_method(source, reference, hyperparameters, folds, DEFAULT)
+        trials += try_method(source, reference, hyperparameters, folds.part(_ENOUGH), DEFAULT)
         progress(0.0, f"Tried {source.backbone.id} at {source.tap}.")
     return trials
 
 
-def _with_names(source: Source, reference: str, folds: Folds) -> tuple[list[Trial], Trial]:
-    """The reference's default with or without class names, whichever it is to be; and the one that lost."""
-    named = replace(source, uses_names=True)
-    without, with_names = (try_method(s, reference, {}, folds, DEFAULT)[0] for s in (source, named))
-    helps = clearly_better(with_names.evidence, without.evidence, _NAMES_LOSS_ERRORS, _NAMES_HIT_ERRORS)
-    return ([with_names], without) if helps else ([without], with_names)
+def _with_names(source: Source, reference: str, folds: Folds) -> list[Trial]:
+    """The reference's default, with or without class names as is better, first; then what lost to it."""
+    plain = try_method(source, reference, {}, folds, DEFAULT)[0]
+    if source.names is None:
+        return [plain]
+    named = try_method(replace(source, uses_names=True), reference, {}, folds, DEFAULT)[0]
+    helps = clearly_better(named.evidence, plain.evidence, _NAMES_LOSS_ERRORS, _NAMES_HIT_ERRORS)
+    return [named, plain] if helps else [plain, named]
 
 
 def _best_source(screened: Sequence[Trial]) -> Trial:

@@ -20,7 +20,8 @@ class Source:
     `raw` is the problem as the backbone gives it, `problem` the same in its own frame. `names` [C, D]
     are the features of the class names, in the order of the labels; with `uses_names` each is one more
     example of its class, always learnt from and never tested. `transductive`: the method sees the
-    unlabelled target too, so the frame is one in which both domains fit.
+    unlabelled target too, so the frame is one in which both domains fit. `widths` are the dimensions of
+    a joined tap's parts, in order; empty for a tap of one part.
     """
 
     backbone: BackboneChoice
@@ -29,12 +30,13 @@ class Source:
     names: Floats | None = None
     uses_names: bool = False
     transductive: bool = False
+    widths: tuple[int, ...] = ()
 
     @cached_property
     def frame(self) -> Frame:
         if not self.transductive or self.raw.target is None:
-            return Frame.of(self._all.X)
-        return Frame.of(np.concatenate([self._all.X, self.raw.target]))
+            return Frame.of(self._all.X, self.widths)
+        return Frame.of(np.concatenate([self._all.X, self.raw.target]), self.widths)
 
     @cached_property
     def learning(self) -> Problem:

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 OPEN = frozenset({"/health", "/v2/health/live", "/v2/health/ready"})
 """Paths that say nothing of any tenant: probes reach them without a key."""
 
-READ_ONLY = frozenset({"/v1/predictions", "/v1/embeddings", "/v2/repository/index"})
+READ_ONLY = frozenset({"/v1/predictions", "/v1/embeddings", "/v1/recommendations", "/v2/repository/index"})
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _UPLOADS = ("/v1/files", "/v1/datasets", "/v1/models")
 

@@ -134,6 +134,7 @@ async def infer(
         loaded,
         views.inputs_of(loaded.manifest, asked),
         embedding=any(output.name == views.EMBEDDING for output in outputs),
+        unknown=any(output.name == views.UNKNOWN for output in outputs),
         deadline=time.monotonic() + asked.timeout_us / 1e6 if asked.timeout_us else None,
         background=asked.priority > _LOWEST_SERVING_PRIORITY,
     )
@@ -185,9 +186,8 @@ def _decode(body: bytes, json_length: str | None, manifest: Manifest) -> InferRe
 
 
 def _stats(entry: Entry) -> list[dict[str, Any]]:
-    found = ((number, version.loaded) for number, version in sorted(entry.versions.items()))
     return [
-        views.model_stats(entry.name, number, loaded.stats.snapshot())
-        for number, loaded in found
-        if loaded is not None
+        views.model_stats(entry.name, number, version.stats.snapshot())
+        for number, version in sorted(entry.versions.items())
+        if version.stats is not None
     ]

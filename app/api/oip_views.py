@@ -13,10 +13,14 @@ from app.api.oip_tensors import Tensor, bad
 from app.engine.model import LoadedModel, Prediction
 from app.engine.stats import Compute, Counters, Duration, total
 from app.services.serving import labels_above
+from models.errors import Unavailable
 from models.manifest import Manifest
 
 PLATFORM = "onnxruntime_onnx"
 EMBEDDING = "embedding"
+UNKNOWN = "unknown"
+_ONLY_BY_NAME = frozenset({EMBEDDING, UNKNOWN})
+"""Outputs that are given to those alone who ask for them."""
 
 
 def input_spec(manifest: Manifest) -> dict[str, Any]:
@@ -28,16 +32,18 @@ def input_spec(manifest: Manifest) -> dict[str, Any]:
 
 
 def output_specs(manifest: Manifest) -> list[dict[str, Any]]:
-    """The outputs of the model's task, and `embedding`."""
-    embedding = {"name": EMBEDDING, "datatype": "FP32", "shape": [-1, manifest.head.in_dim]}
+    """The outputs of the model's task, `embedding`, and `unknown` where the model can tell."""
+    more = [{"name": EMBEDDING, "datatype": "FP32", "shape": [-1, manifest.head.in_dim]}]
+    if manifest.rejection is not None:
+        more.append({"name": UNKNOWN, "datatype": "BOOL", "shape": [-1]})
     count = manifest.head.out_dim
     if manifest.task == "regression":
         return [
             {"name": "value", "datatype": "FP32", "shape": [-1] if count == 1 else [-1, count]},
-            embedding,
+            *more,
         ]
     label = {"name": "label", "datatype": "BYTES", "shape": [-1]}
-    return [label, {"name": "scores", "datatype": "FP32", "shape": [-1, count]}, embedding]
+    return [label, {"name": "scores", "datatype": "FP32", "shape": [-1, count]}, *more]
 
 
 def metadata(name: str, versions: Sequence[int], manifest: Manifest) -> dict[str, Any]:
@@ -82,10 +88,10 @@ def _fits(shape: tuple[int, ...], spec: list[int]) -> bool:
 
 
 def wanted(manifest: Manifest, request: InferRequest) -> tuple[Requested, ...]:
-    """The outputs to give: those asked for, else all but `embedding`. Raises InvalidRequest."""
+    """The outputs to give: those asked for, else all but `embedding` and `unknown`. Raises InvalidRequest."""
     known = [spec["name"] for spec in output_specs(manifest)]
     if not request.outputs:
-        return tuple(Requested(name, request.binary_output) for name in known if name != EMBEDDING)
+        return tuple(Requested(name, request.binary_output) for name in known if name not in _ONLY_BY_NAME)
     for i, output in enumerate(request.outputs):
         if output.name not in known:
             raise bad(f"outputs[{i}]: no such output; this model gives {', '.join(known)}.", f"outputs[{i}]")
@@ -105,7 +111,8 @@ def _output(manifest: Manifest, prediction: Prediction, output: Requested) -> Te
     data = _BUILD[output.name](manifest, prediction)
     if isinstance(data, list):
         return Tensor(output.name, "BYTES", (len(data),), data, output.binary)
-    return Tensor(output.name, "FP32", data.shape, data, output.binary)
+    datatype = "BOOL" if data.dtype == bool else "FP32"
+    return Tensor(output.name, datatype, data.shape, data, output.binary)
 
 
 def _labels(manifest: Manifest, prediction: Prediction) -> list[str | bytes]:
@@ -124,11 +131,18 @@ def _embedding(_: Manifest, prediction: Prediction) -> np.ndarray[Any, Any]:
     return np.empty((0, 0), np.float32) if prediction.embedding is None else prediction.embedding
 
 
+def _unknown(_: Manifest, prediction: Prediction) -> np.ndarray[Any, Any]:
+    if prediction.unknown is None:
+        raise Unavailable("Whether these inputs are unknown could not be told.", code="inference_failed")
+    return prediction.unknown
+
+
 _BUILD: Mapping[str, Callable[[Manifest, Prediction], list[str | bytes] | np.ndarray[Any, Any]]] = {
     "label": _labels,
     "scores": lambda _, prediction: prediction.outputs,
     "value": _value,
     EMBEDDING: _embedding,
+    UNKNOWN: _unknown,
 }
 
 

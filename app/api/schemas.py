@@ -6,7 +6,9 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from models.backbone import Effect, Precision
 from models.base import Label, ModalityName, TaskName
+from models.manifest import BackboneRef
 
 Item = TypeVar("Item")
 Key = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -225,6 +227,9 @@ class BackboneObject(BaseModel):
     licence: str
     source: str
     ready: bool
+    variant_of: BackboneRef | None = Field(default=None, description="of a variant: its original")
+    precision: Precision | None = Field(default=None, description="of a variant")
+    effect: Effect | None = Field(default=None, description="of a variant: what it did to a fitted task")
 
 
 class TrainedModel(BaseModel):

@@ -173,6 +173,9 @@ def backbone_view(card: BackboneCard) -> schemas.BackboneObject:
                     "baseline",
                     "licence",
                     "source",
+                    "variant_of",
+                    "precision",
+                    "effect",
                 }
             ),
             "digest": card.digest,

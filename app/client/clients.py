@@ -14,10 +14,11 @@ from app.client.endpoint import D, Resource, endpoint
 from app.client.inputs import Input, all_raw, batch, json_value, part
 from app.client.jobs import Jobs
 from app.client.resources import Backbones, Datasets, Files, Models
-from app.client.results import Embeddings, Health, Method, Page, Predictions
+from app.client.results import Embeddings, Health, Method, Page, Predictions, Recommendation
 from app.client.retry import Retry
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+_RECOMMENDING = 150.0  # seconds that the service may take for features that are not cached yet
 
 
 class _Api(Resource[D]):
@@ -72,6 +73,13 @@ class _Api(Resource[D]):
         values = [json_value(value) for value in batch(input)]
         body = {"model": model, "input": values, "encoding_format": encoding_format}
         return Call("POST", "/v1/embeddings", as_model(Embeddings), json=body)
+
+    @endpoint
+    def recommend(self, training_file: str, *, unlabelled_file: str | None = None) -> Call[Recommendation]:
+        """Before training: which backbones and taps suit a file or dataset, and which setting this is."""
+        body = {"training_file": training_file, "unlabelled_file": unlabelled_file}
+        sent = {name: value for name, value in body.items() if value is not None}
+        return Call("POST", "/v1/recommendations", as_model(Recommendation), json=sent, wait=_RECOMMENDING)
 
     @endpoint
     def health(self) -> Call[Health]:

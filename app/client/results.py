@@ -272,6 +272,44 @@ class Embeddings(Result):
     usage: dict[str, Any] | None = None
 
 
+class LeftOut(Result):
+    """A ridge head's leave-one-out result on `n` examples."""
+
+    metric: str
+    value: float
+    n: int | None = None
+
+
+class TapCandidate(Result):
+    """One tap of one backbone, with its scores; None where the examples cannot tell."""
+
+    backbone: str
+    tap: str
+    baseline: bool = False
+    score: float | None = None
+    logme: float | None = None
+    h_score: float | None = None
+    loo: LeftOut | None = None
+
+
+class TransferSetting(Result):
+    """The setting of transfer by its name, and what in the data makes it so."""
+
+    name: str
+    why: str
+
+
+class Recommendation(Result):
+    """Candidates from the best to the worst, and what to do."""
+
+    setting: TransferSetting
+    candidates: tuple[TapCandidate, ...]
+    a_distance: float | None = None
+    advice: tuple[str, ...] = ()
+    examples: int | None = None
+    seconds: float | None = None
+
+
 class Health(Result):
     """Whether the service is ready to predict."""
 

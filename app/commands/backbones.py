@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.commands.choices import Modality
+from app.commands.choices import Modality, Precision
 from app.commands.options import Session, local, remote
 from app.commands.output import Columns, Output
 
@@ -106,7 +106,12 @@ def import_(
     modality: Annotated[Modality, typer.Option("--modality", help="Kind of input.")],
     preprocess: Annotated[
         Path,
-        typer.Option("--preprocess", exists=True, dir_okay=False, help="How inputs are prepared, .json."),
+        typer.Option(
+            "--preprocess",
+            exists=True,
+            dir_okay=False,
+            help="How inputs are prepared: spec.json, or the card of an export.",
+        ),
     ],
     input_: Annotated[str | None, typer.Option("--input", help="The input, if it has several.")] = None,
     output: Annotated[
@@ -132,3 +137,88 @@ def import_(
         source=source,
     )
     out.say(card, f"imported {card['id']}; a running service offers it at once")
+
+
+@app.command()
+@local
+def verify(
+    out: Output,
+    backbone_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[BACKBONE]...", help="Their ids; all without any.")
+    ] = None,
+) -> None:
+    """Check installed backbones: files against the card, then a probe batch. Exit status 1 if one fails."""
+    from app.commands.training import run_backbones
+    from app.settings import Settings
+
+    found = run_backbones("verify", *(backbone_ids or ()), roots=Settings().backbone_roots)
+    out.say({"object": "list", "data": found}, "\n".join(map(_verdict, found)))
+    if not all(verdict["ok"] for verdict in found):
+        raise typer.Exit(1)
+
+
+def _verdict(found: dict[str, Any]) -> str:
+    if not found["ok"]:
+        return f"FAILED  {found['id']}: {found['message']} ({found['code']})"
+    variance = f"alone and batched differ by {found['batch_difference']:.0e}"
+    return f"ok      {found['id']}: {found['taps']} taps, {variance}, {found['seconds']:.1f} s"
+
+
+@app.command()
+@local
+def export(
+    out: Output,
+    backbone_id: Annotated[str, typer.Argument(metavar="BACKBONE", help="Its id.")],
+    target: Annotated[
+        Path, typer.Argument(metavar="FILE.onnx|FOLDER", help="What to write; nothing is overwritten.")
+    ],
+    tap: Annotated[
+        str | None, typer.Option("--tap", help="Only what computes this tap, as a backbone of its own.")
+    ] = None,
+) -> None:
+    """Write a backbone as ONNX with its card, for use elsewhere."""
+    from app.commands.training import run_backbones
+    from app.settings import Settings
+
+    roots = Settings().backbone_roots
+    (card,) = run_backbones("export", backbone_id, target.absolute(), tap=tap, roots=roots)
+    out.say(card, f"wrote {card['id']} to {target}: {', '.join(card['files'])} and its card")
+
+
+@app.command()
+@local
+def variant(
+    out: Output,
+    backbone_id: Annotated[str, typer.Argument(metavar="BACKBONE", help="Its id.")],
+    precision: Annotated[
+        Precision, typer.Option("--precision", help="int8 is for the CPU, fp16 for the GPU.")
+    ],
+    task: Annotated[
+        Path | None,
+        typer.Option(
+            "--task", exists=True, dir_okay=False, help="A labelled file: the effect is measured on it."
+        ),
+    ] = None,
+) -> None:
+    """Add a smaller form of a backbone, as a backbone of its own with its measured effect."""
+    from app.commands.training import run_backbones
+    from app.settings import Settings
+
+    settings = Settings()
+    (card,) = run_backbones(
+        "variant",
+        backbone_id,
+        precision=precision,
+        task=task,
+        root=settings.backbones,
+        roots=settings.backbone_roots,
+    )
+    out.say(card, f"added {card['id']}: {_effect(card['effect'])}")
+
+
+def _effect(effect: dict[str, Any]) -> str:
+    smaller = effect["bytes_original"] / effect["bytes"]
+    return (
+        f"{effect['metric']} {effect['original']:.4f} -> {effect['variant']:.4f} on {effect['task']}, "
+        f"{effect['speed']:.2f} x the items per CPU second, {smaller:.1f} x smaller"
+    )

@@ -9,6 +9,7 @@ import typer
 # models.base says the same (a test compares them); importing it here would load pydantic for `--help`.
 Modality = Literal["text", "image", "audio", "signal"]
 Task = Literal["classification", "regression", "multilabel"]
+Precision = Literal["int8", "fp16"]  # of models.backbone
 
 ModalityOption = Annotated[Modality | None, typer.Option("--modality", help="Kind of input.")]
 TaskOption = Annotated[Task | None, typer.Option("--task", help="What the labels are.")]

@@ -10,7 +10,7 @@ import typer
 
 from app.commands.choices import After, Limit
 from app.commands.options import Session, remote
-from app.commands.output import Columns, local_file, moment
+from app.commands.output import Columns, moment
 from app.commands.progress import JobProgress, outcome
 
 if TYPE_CHECKING:
@@ -54,9 +54,9 @@ def create(
         raise typer.BadParameter("--set needs the --method it belongs to.")
     job = session.client.jobs.create(
         model,
-        _reference(session, data),
-        validation_file=validation and _reference(session, validation),
-        unlabelled_file=unlabelled and _reference(session, unlabelled),
+        session.reference(data),
+        validation_file=validation and session.reference(validation),
+        unlabelled_file=unlabelled and session.reference(unlabelled),
         suffix=suffix,
         method=method,
         hyperparameters=hyperparameters or None,
@@ -134,12 +134,6 @@ def _show(session: Session, job: Job) -> None:
         "error": job.error.message if job.error else None,
     }
     session.out.record(job, {**fields, **more})
-
-
-def _reference(session: Session, data: str) -> str:
-    """The id itself, or that of the local file of this name, uploaded."""
-    path = local_file(data)
-    return data if path is None else session.client.files.create(path).id
 
 
 def _pairs(items: list[str] | None) -> dict[str, str]:

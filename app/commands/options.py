@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVa
 
 import typer
 
-from app.commands.output import Output, errors_as_lines
+from app.commands.output import Output, errors_as_lines, local_file
 
 if TYPE_CHECKING:
     from app.client import Client
@@ -30,6 +30,11 @@ class Session:
         from app import client
 
         return client.Client(*self._address)
+
+    def reference(self, data: str) -> str:
+        """The id itself, or that of the local file of this name, uploaded."""
+        path = local_file(data)
+        return data if path is None else self.client.files.create(path).id
 
 
 def _option(name: str, kind: Any, default: object, *flags: str, **info: Any) -> inspect.Parameter:

@@ -11,13 +11,16 @@ from models.errors import DurianError
 
 
 def run_backbones(action: str, *arguments: object, **options: object) -> list[dict[str, Any]]:
-    """The cards that `python -m training.backbones ACTION ...` prints; its progress goes to stderr.
+    """The records that `python -m training.backbones ACTION ...` prints; its progress goes to stderr.
+
+    Options that are None are left out; a tuple gives an option several values.
 
     Raises DurianError with what it says went wrong.
     """
     command = [sys.executable, "-m", "training.backbones", action, *map(str, arguments)]
     for name, value in options.items():
-        command += [] if value is None else [f"--{name}", str(value)]
+        values = value if isinstance(value, tuple) else (value,)
+        command += [] if value is None else [f"--{name}", *map(str, values)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)  # noqa: S603 (our own module)
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     for error in (answer["error"] for answer in answers if "error" in answer):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -13,23 +14,26 @@ from pathlib import Path
 
 from app.engine.golden import Golden
 from app.engine.lanes import Lanes
+from app.engine.memory import Memory, Use
 from app.engine.model import LoadedModel, Prediction
 from app.engine.providers import Device
 from app.engine.queue import Queue
 from app.engine.stats import Counters
 from app.engine.trunks import OnnxTrunk, Runnable, Shelf, Trunk, Trunks
-from app.engine.work import Ask, Work, deliver
+from app.engine.work import Ask, Reply, Work, deliver
+from models.backbone import BackboneCard
 from models.errors import DeadlineExceeded, DurianError, NotFound, Unavailable
 from models.runtime import CPU, Features
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class BackboneStats:
-    """What went through one backbone, over all models and embeddings."""
+    """What went through one backbone, over all models and embeddings, since the start."""
 
     id: str
     digest: str
-    device: Device
     counters: Counters
 
 
@@ -41,14 +45,17 @@ class EngineStats:
     lanes: int
     waiting: int
     waiting_background: int
+    memory_budget: int | None
+    memory: tuple[Use, ...]
     backbones: tuple[BackboneStats, ...]
 
 
 class Engine:
     """`lanes` threads over the backbones of `shelf`.
 
-    `max_queue` bounds the inputs that wait for one backbone, at each of the two priorities. Methods named
-    `..._sync` are for threads, the others for an event loop; a deadline is a time of `time.monotonic`.
+    `max_queue` bounds the inputs that wait for one backbone, at each of the two priorities. Backbones live
+    in `memory`; those whose ids are `pinned` are never unloaded. Methods named `..._sync` are for threads,
+    the others for an event loop; a deadline is a time of `time.monotonic`.
     """
 
     def __init__(
@@ -59,10 +66,15 @@ class Engine:
         max_queue: int = 4096,
         max_batch: int = 32,
         providers: tuple[str, ...] = CPU,
+        memory: Memory | None = None,
+        pinned: Collection[str] = (),
         open_trunk: Callable[[Path], Runnable] | None = None,
     ) -> None:
         self._shelf = shelf
-        self._trunks = Trunks(open_trunk or partial(OnnxTrunk, providers=providers))
+        self._memory = memory or Memory()
+        self._pinned = frozenset(pinned)
+        opener = open_trunk or partial(OnnxTrunk, providers=providers)
+        self._trunks = Trunks(opener, self._memory, self._stays)
         self._queue = Queue(max_items=max_queue, max_batch=max_batch)
         self._lane_count = lanes or os.cpu_count() or 1
         self._lanes = Lanes(self._queue, self._lane_count)
@@ -73,22 +85,29 @@ class Engine:
         contents: Sequence[bytes],
         *,
         embedding: bool = False,
+        unknown: bool = False,
         deadline: float | None = None,
         background: bool = False,
     ) -> Prediction:
-        """Answer canonical inputs. `embedding` also returns the features at the model's tap.
+        """Answer canonical inputs. `embedding` also returns the features at the model's tap, `unknown` which
+        inputs are unlike its examples.
 
         Raises InvalidRequest (no inputs), TooLarge, InvalidInput (an input that cannot be decoded),
         RateLimited `queue_full`, DeadlineExceeded and Unavailable.
         """
-        ask = Ask(contents, model, model.manifest.tap, embedding, background, deadline)
+        ask = Ask(contents, model, model.manifest.tap, embedding, background, deadline, unknown)
         return await self._answer(self._load_for(model), ask)
 
     def predict_sync(
-        self, model: LoadedModel, contents: Sequence[bytes], *, embedding: bool = False
+        self,
+        model: LoadedModel,
+        contents: Sequence[bytes],
+        *,
+        embedding: bool = False,
+        unknown: bool = False,
     ) -> Prediction:
         """`predict`, for a thread that may wait."""
-        ask = Ask(contents, model, model.manifest.tap, embedding)
+        ask = Ask(contents, model, model.manifest.tap, embedding, unknown=unknown)
         return self._answer_sync(self._load_for(model), ask)
 
     async def embed(
@@ -102,14 +121,14 @@ class Engine:
     ) -> Features:
         """Features [n, D] of canonical inputs at a tap. Raises as `predict`, and NotFound."""
         ask = Ask(contents, tap=tap, embedding=True, background=background, deadline=deadline)
-        return _features(await self._answer(self.preload(backbone_id), ask))
+        return _features(await self._answer(self._find(*self._shelf.get(backbone_id)), ask))
 
     def embed_sync(
         self, backbone_id: str, contents: Sequence[bytes], *, tap: str | None = None, background: bool = False
     ) -> Features:
         """`embed`, for a thread that may wait."""
         ask = Ask(contents, tap=tap, embedding=True, background=background)
-        return _features(self._answer_sync(self.preload(backbone_id), ask))
+        return _features(self._answer_sync(self._find(*self._shelf.get(backbone_id)), ask))
 
     def warm(self, model: LoadedModel, golden: bytes) -> None:
         """Run a new version on its golden examples, the way requests will. For a thread.
@@ -122,8 +141,15 @@ class Engine:
 
     def preload(self, backbone_id: str) -> Future[Trunk]:
         """The backbone's load: under way, done, or started now. Raises NotFound."""
-        card, folder = self._shelf.get(backbone_id)
-        return self._trunks.load(card.digest, folder)
+        return self._trunks.load(*self._shelf.get(backbone_id))
+
+    def preload_pinned(self) -> None:
+        """Start to load the pinned backbones. One that is not there is reported in the log."""
+        for backbone_id in sorted(self._pinned):
+            try:
+                self.preload(backbone_id)
+            except NotFound:
+                log.error("the pinned backbone %s is not installed", backbone_id)
 
     def loaded(self) -> list[str]:
         """Ids of the backbones in memory."""
@@ -146,10 +172,9 @@ class Engine:
             self._lane_count,
             self._queue.waiting(background=False),
             self._queue.waiting(background=True),
-            tuple(
-                BackboneStats(trunk.card.id, trunk.digest, trunk.device, trunk.stats.snapshot())
-                for trunk in self._trunks.loaded()
-            ),
+            self._memory.budget,
+            tuple(self._memory.use()),
+            tuple(BackboneStats(card.id, card.digest, seen) for card, seen in self._trunks.counters()),
         )
 
     def close(self, timeout: float = 25.0) -> None:
@@ -162,49 +187,76 @@ class Engine:
             deliver(left)
         self._trunks.close()
 
-    def _load_for(self, model: LoadedModel) -> Future[Trunk]:
-        digest = model.manifest.backbone.digest
-        load = self._trunks.get(digest)
-        if load is not None:
-            return load
+    def _stays(self, card: BackboneCard) -> bool:
+        """Whether a backbone may not be unloaded: pinned, or gone from the disk and so without return."""
+        if card.id in self._pinned:
+            return True
         try:
-            _, folder = self._shelf.by_digest(digest)
+            self._shelf.by_digest(card.digest)
+        except NotFound:
+            return True
+        return False
+
+    def _find(self, card: BackboneCard, folder: Path) -> Trunk | Future[Trunk]:
+        return self._trunks.get(card.digest) or self._trunks.load(card, folder)
+
+    def _load_for(self, model: LoadedModel) -> Trunk | Future[Trunk]:
+        digest = model.manifest.backbone.digest
+        trunk = self._trunks.get(digest)
+        if trunk is not None:
+            return trunk
+        try:
+            return self._trunks.load(*self._shelf.by_digest(digest))
         except NotFound:
             raise Unavailable(
                 "The model's backbone is not installed here; an administrator has to add it.",
                 code="backbone_unavailable",
             ) from None
-        return self._trunks.load(digest, folder)
 
-    async def _answer(self, load: Future[Trunk], ask: Ask) -> Prediction:
+    async def _answer(self, found: Trunk | Future[Trunk], ask: Ask) -> Prediction:
+        loop = asyncio.get_running_loop()
+        reply: asyncio.Future[Prediction] = loop.create_future()
         work: Work | None = None
         try:
             async with asyncio.timeout(None if ask.deadline is None else ask.deadline - time.monotonic()):
-                # shielded: a caller who gives up must not cancel the load that others wait for
-                trunk = load.result() if load.done() else await asyncio.shield(asyncio.wrap_future(load))
-                loop = asyncio.get_running_loop()
-                reply: asyncio.Future[Prediction] = loop.create_future()
-                work = Work(ask, trunk, trunk.tap(ask.tap), reply, loop)
+                work = _work(ask, found if isinstance(found, Trunk) else await _waited(found), reply, loop)
                 self._put(work)
                 return await reply
         except TimeoutError:
-            error = DeadlineExceeded("The request's time ran out before it was served.")
             if work is not None:
-                work.fail(error)
-            raise error from None
+                work.fail(_late())
+            raise _late() from None
+        finally:
+            # A failure's traceback keeps this frame; it must not keep the backbone.
+            del found, reply, work
 
-    def _answer_sync(self, load: Future[Trunk], ask: Ask) -> Prediction:
-        trunk = load.result()
+    def _answer_sync(self, found: Trunk | Future[Trunk], ask: Ask) -> Prediction:
         reply: Future[Prediction] = Future()
-        self._put(Work(ask, trunk, trunk.tap(ask.tap), reply))
-        return reply.result()
+        try:
+            self._put(_work(ask, found if isinstance(found, Trunk) else found.result(), reply))
+            return reply.result()
+        finally:
+            del found, reply
 
     def _put(self, work: Work) -> None:
         try:
             self._queue.put(work)
         except DurianError as error:
-            work.fail(error)
+            work.count_failure(error)
             raise
+
+
+def _work(ask: Ask, trunk: Trunk, reply: Reply, loop: asyncio.AbstractEventLoop | None = None) -> Work:
+    return Work(ask, trunk, trunk.tap(ask.tap), reply, loop)
+
+
+async def _waited(load: Future[Trunk]) -> Trunk:
+    # shielded: a caller who gives up must not cancel the load that others wait for
+    return await asyncio.shield(asyncio.wrap_future(load))
+
+
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded("The request's time ran out before it was served.")
 
 
 def _features(prediction: Prediction) -> Features:

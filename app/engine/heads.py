@@ -29,12 +29,17 @@ class AffineHead:
     table: NDArray[np.float32]
     activation: Activation
 
+    @property
+    def nbytes(self) -> int:
+        return self.table.nbytes
+
 
 @dataclass(frozen=True, eq=False)
 class GraphHead:
     """Any other graph, features float32 [n, D] to outputs float32 [n, C]. May be run by several threads."""
 
     session: Any
+    nbytes: int = 0
 
     def apply(self, features: Features) -> Outputs:
         (outputs,) = self.session.run(None, {"features": features})
@@ -47,7 +52,7 @@ Head = AffineHead | GraphHead
 def load_head(manifest: Manifest, data: bytes, providers: Sequence[str] = CPU) -> Head:
     """The head in `data`, the bytes of `head.onnx`. Raises CorruptArtefact."""
     if manifest.head.kind == "graph":
-        return GraphHead(_open(data, providers))
+        return GraphHead(_open(data, providers), len(data))
     weight, bias = _affine_weights(data)
     if weight.shape != (manifest.head.out_dim, manifest.head.in_dim) or bias.shape != weight.shape[:1]:
         raise CorruptArtefact("The head's weights do not have the shape its manifest states.")

@@ -12,6 +12,7 @@ import numpy as np
 from app.engine.heads import AffineHead, GraphHead, Outputs, apply_affine
 from app.engine.queue import Queue, Step
 from app.engine.stats import Phases, Stats
+from app.engine.unknown import find_unknown
 from app.engine.work import NO_OUTPUTS, Item, Work, deliver
 from models.errors import DeadlineExceeded, DurianError, InvalidInput, Unavailable
 from models.runtime import Features
@@ -66,16 +67,21 @@ class Lanes:
         if broken:
             message = "The model's head failed on this batch; try again."
             fail(broken, Unavailable(message, code="inference_failed"))
-        self._finish(items, features, outputs, started)
+        self._finish(items, features, outputs, find_unknown(items, features, outputs), started)
 
     def _finish(
-        self, items: list[Item], features: list[Features], outputs: list[Outputs | None], started: int
+        self,
+        items: list[Item],
+        features: list[Features],
+        outputs: list[Outputs | None],
+        unknown: list[bool | None],
+        started: int,
     ) -> None:
         ended = _clock()
         done: list[Work] = []
         with self._results:
-            for item, vector, row in zip(items, features, outputs, strict=True):
-                if row is not None and item.work.fill(item.row, row, vector):
+            for item, vector, row, new in zip(items, features, outputs, unknown, strict=True):
+                if row is not None and item.work.fill(item.row, row, vector, new):
                     done.append(item.work)
         count(items, Phases(sum(item.prepare_ns for item in items), ended - started, _clock() - ended))
         for work in done:

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from app.engine.heads import Head, Outputs, load_head
 from app.engine.stats import Stats
 from models.manifest import Manifest
+from models.novelty import Novelty
 from models.runtime import CPU, Features
 
 
@@ -20,13 +24,29 @@ class LoadedModel:
     version: int
     head: Head
     stats: Stats = field(default_factory=Stats)
+    novelty: Novelty | None = None
 
     @classmethod
     def load(
-        cls, manifest: Manifest, version: int, head: bytes, providers: Sequence[str] = CPU
+        cls,
+        manifest: Manifest,
+        version: int,
+        head: bytes,
+        providers: Sequence[str] = CPU,
+        *,
+        novelty: bytes | None = None,
     ) -> LoadedModel:
-        """From the manifest and the (verified) bytes of `head.onnx`. Raises CorruptArtefact."""
-        return cls(manifest, version, load_head(manifest, head, providers))
+        """From the manifest and the (verified) bytes of `head.onnx` and, where there is one, `novelty.npz`.
+
+        Raises CorruptArtefact.
+        """
+        known = None if novelty is None else Novelty.from_bytes(novelty, manifest.head.in_dim)
+        return cls(manifest, version, load_head(manifest, head, providers), novelty=known)
+
+    @property
+    def nbytes(self) -> int:
+        """What its arrays take in memory."""
+        return self.head.nbytes + (0 if self.novelty is None else self.novelty.nbytes)
 
     @cached_property
     def digest(self) -> str:
@@ -36,7 +56,11 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Answers to n inputs: `outputs` float32 [n, C] scores or [n, K] values, `embedding` float32 [n, D]."""
+    """Answers to n inputs: `outputs` float32 [n, C] scores or [n, K] values, `embedding` float32 [n, D].
+
+    `unknown` bool [n]: unlike everything the model learnt from; None where it was not asked, or cannot tell.
+    """
 
     outputs: Outputs
     embedding: Features | None = None
+    unknown: NDArray[np.bool_] | None = None

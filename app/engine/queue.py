@@ -77,7 +77,8 @@ class Queue:
     def __init__(self, *, max_items: int, max_batch: int) -> None:
         self.max_items = max_items
         self.max_batch = max_batch
-        self._pools: tuple[dict[Trunk, Pool], dict[Trunk, Pool]] = ({}, {})
+        # By digest: an idle pool must not keep its backbone in memory.
+        self._pools: tuple[dict[str, Pool], dict[str, Pool]] = ({}, {})
         self._changed = threading.Condition()
         self._now = 0
         self._idle = 0
@@ -98,9 +99,9 @@ class Queue:
             if self.closed:
                 raise Unavailable("The service is shutting down.", code="shutting_down")
             pools = self._pools[work.ask.background]
-            pool = pools.get(work.trunk)
+            pool = pools.get(work.trunk.digest)
             if pool is None:
-                pool = pools[work.trunk] = Pool(work.trunk, self.max_batch)
+                pool = pools[work.trunk.digest] = Pool(work.trunk, self.max_batch)
             if len(pool) + count > self.max_items:
                 raise RateLimited("Too many inputs wait for this backbone; try again.", code="queue_full")
             for row in range(count):
@@ -112,7 +113,7 @@ class Queue:
         if not items:
             return
         with self._changed:
-            pool = self._pools[items[0].work.ask.background][items[0].work.trunk]
+            pool = self._pools[items[0].work.ask.background][items[0].work.trunk.digest]
             for item in items:
                 insort(pool.ready, item, key=_turn)
             self._changed.notify(len(items) - 1)

@@ -1,4 +1,4 @@
-"""Backbones in memory, loaded once, on first use, in a thread of their own."""
+"""Backbones in memory: loaded on first use, in threads of their own, and again after they had to go."""
 
 from __future__ import annotations
 
@@ -7,20 +7,27 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from app.engine.memory import Memory, Slot
 from app.engine.providers import Device, device_of
-from app.engine.stats import Stats
+from app.engine.stats import Counters, Stats
 from models.backbone import BackboneCard
 from models.errors import DurianError, InvalidRequest, Unavailable
 from models.modalities.base import Prepared
-from models.runtime import Backbone, Features
+from models.runtime import Backbone, Features, expected_bytes
 
 RUN_COST: dict[Device, int] = {"cpu": 8, "cuda": 4096}
 """What starting a graph costs, in tokens. On a CPU MiniLM-L6 takes 1.5 ms and 0.27 ms a token, so a batch of
 like lengths beats a full one (docs/benchmarks.md); a GPU is idle below thousands of tokens, so fill it."""
 
+LOADERS = 4
+"""Backbones that load at a time. A load takes a second or two of one core and thrice the graph's memory, so
+a slow one must not hold up the others, nor all of them come at once."""
+
+MIB = 1024 * 1024
 log = logging.getLogger(__name__)
 
 
@@ -32,10 +39,12 @@ class Shelf(Protocol):
 
 
 class Runnable(Protocol):
-    """What the engine asks of a backbone; `models.runtime.Backbone` is one."""
+    """What the engine asks of a backbone; `OnnxTrunk` is one."""
 
     card: BackboneCard
 
+    @property
+    def nbytes(self) -> int: ...
     def prepare(self, content: bytes) -> Prepared: ...
     def size(self, prepared: Prepared) -> int: ...
     def run(self, batch: Sequence[Prepared], taps: Sequence[str]) -> dict[str, Features]: ...
@@ -51,24 +60,40 @@ class OnnxTrunk:
         self.prepare = backbone.preprocessor.prepare
         self.size = backbone.preprocessor.size
         self.run = backbone.run
+        self._backbone = backbone
         self._device = device_of(backbone.session, providers)
+
+    @property
+    def nbytes(self) -> int:
+        """Grows when a graph that ends at other taps is made."""
+        return self._backbone.nbytes
 
     def device(self) -> Device:
         return self._device
 
 
 class Trunk:
-    """A loaded backbone with what the engine keeps about it."""
+    """A loaded backbone with what the engine keeps about it. `grown` is called when it takes more memory."""
 
-    def __init__(self, runnable: Runnable) -> None:
+    def __init__(self, runnable: Runnable, stats: Stats, grown: Callable[[], None]) -> None:
         self.card = runnable.card
         self.digest = runnable.card.digest
         self.prepare = runnable.prepare
         self.size = runnable.size
-        self.run = runnable.run
         self.device = runnable.device()
         self.run_cost = RUN_COST[self.device]
-        self.stats = Stats()
+        self.nbytes = runnable.nbytes
+        self.stats = stats
+        self._runnable = runnable
+        self._grown = grown
+
+    def run(self, batch: Sequence[Prepared], taps: Sequence[str]) -> dict[str, Features]:
+        """Features of a batch, each tap [n, D]."""
+        features = self._runnable.run(batch, taps)
+        if self._runnable.nbytes != self.nbytes:
+            self.nbytes = self._runnable.nbytes
+            self._grown()
+        return features
 
     @property
     def sizes_differ(self) -> bool:
@@ -86,45 +111,105 @@ class Trunk:
             ) from None
 
 
-class Trunks:
-    """Every caller who asks for a backbone that is being loaded waits for the same load."""
+class _Place:
+    """What stays known of a backbone while it comes and goes."""
 
-    def __init__(self, open_trunk: Callable[[Path], Runnable]) -> None:
+    def __init__(self, card: BackboneCard, slot: Slot[Trunk]) -> None:
+        self.card = card
+        self.slot = slot
+        self.stats = Stats()
+
+
+class Trunks:
+    """Backbones by digest, loaded when they are asked for, unloaded when `memory` is short.
+
+    Every caller who asks for a backbone that is being loaded waits for the same load. `stays` says of a
+    backbone whether it may never be unloaded.
+    """
+
+    def __init__(
+        self, open_trunk: Callable[[Path], Runnable], memory: Memory, stays: Callable[[BackboneCard], bool]
+    ) -> None:
         self._open = open_trunk
+        self._memory = memory
+        self._stays = stays
+        self._places: dict[str, _Place] = {}
         self._loads: dict[str, Future[Trunk]] = {}
         self._lock = threading.Lock()
-        self._loader = ThreadPoolExecutor(1, thread_name_prefix="backbone-load")
+        self._loader = ThreadPoolExecutor(LOADERS, thread_name_prefix="backbone-load")
 
-    def get(self, digest: str) -> Future[Trunk] | None:
-        """The backbone's load, under way or done; None when there is none or it failed."""
-        load = self._loads.get(digest)
-        return None if load is None or (load.done() and load.exception()) else load
+    def get(self, digest: str) -> Trunk | None:
+        """The backbone, if it is in memory. Takes no lock."""
+        place = self._places.get(digest)
+        return None if place is None else place.slot.get()
 
-    def load(self, digest: str, folder: Path) -> Future[Trunk]:
-        """The load under way, or a new one. A failed load is forgotten, so that it can be tried again."""
+    def load(self, card: BackboneCard, folder: Path) -> Future[Trunk]:
+        """The load: under way, done, or started now. One that fails can be tried again.
+
+        Raises Unavailable when closed.
+        """
         with self._lock:
-            load = self.get(digest)
-            if load is None:
-                load = self._loads[digest] = self._loader.submit(self._load, folder)
+            load = self._loads.get(card.digest)
+            if load is not None:
+                return load
+            place = self._place(card)
+            trunk = place.slot.get()
+            if trunk is not None:
+                return _done(trunk)
+            load = self._loads[card.digest] = self._submit(place, folder)
             return load
 
     def loaded(self) -> list[Trunk]:
         """Every backbone in memory."""
-        done = [load for load in list(self._loads.values()) if load.done()]
-        return [load.result() for load in done if not load.exception()]
+        return [trunk for place in list(self._places.values()) if (trunk := place.slot.peek()) is not None]
+
+    def counters(self) -> list[tuple[BackboneCard, Counters]]:
+        """Every backbone that was ever loaded, with what went through it."""
+        return [(place.card, place.stats.snapshot()) for place in list(self._places.values())]
 
     def close(self) -> None:
         self._loader.shutdown(wait=True, cancel_futures=True)
 
-    def _load(self, folder: Path) -> Trunk:
+    def _place(self, card: BackboneCard) -> _Place:
+        place = self._places.get(card.digest)
+        if place is None:
+            slot: Slot[Trunk] = self._memory.slot("backbone", card.id, partial(self._stays, card))
+            place = self._places[card.digest] = _Place(card, slot)
+        return place
+
+    def _submit(self, place: _Place, folder: Path) -> Future[Trunk]:
+        try:
+            return self._loader.submit(self._load, place, folder)
+        except RuntimeError:  # the pool of threads is closed
+            raise Unavailable("The service is shutting down.", code="shutting_down") from None
+
+    def _load(self, place: _Place, folder: Path) -> Trunk:
+        try:
+            with self._memory.room("backbone", expected_bytes(folder, place.card)):
+                trunk = self._opened(place, folder)
+            place.slot.put(trunk)
+        finally:
+            with self._lock:
+                del self._loads[place.card.digest]
+        return trunk
+
+    def _opened(self, place: _Place, folder: Path) -> Trunk:
         started = time.perf_counter()
         try:
-            trunk = Trunk(self._open(folder))
+            trunk = Trunk(self._open(folder), place.stats, self._memory.trim)
         except DurianError:
             raise
         except Exception as error:
             log.exception("a backbone cannot be loaded")
             raise Unavailable("The backbone cannot be loaded.", code="backbone_unavailable") from error
-        seconds = time.perf_counter() - started
-        log.info("loaded backbone %s in %.2f s on %s", trunk.card.id, seconds, trunk.device)
+        seconds, mib = time.perf_counter() - started, trunk.nbytes / MIB
+        log.info("loaded backbone %s (%.0f MiB) in %.2f s on %s", trunk.card.id, mib, seconds, trunk.device)
+        if self._memory.budget is not None and trunk.nbytes > self._memory.budget:
+            log.warning("backbone %s alone is more than the memory budget", trunk.card.id)
         return trunk
+
+
+def _done(trunk: Trunk) -> Future[Trunk]:
+    done: Future[Trunk] = Future()
+    done.set_result(trunk)
+    return done

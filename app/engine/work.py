@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.engine.heads import Outputs
 from app.engine.model import LoadedModel, Prediction
@@ -28,8 +29,8 @@ NO_TIME = Phases(0, 0, 0)
 class Ask:
     """What a caller wants: answers of `model`, or the features at `tap` where `model` is None.
 
-    `contents` are canonical inputs; `embedding` asks for the features too; `deadline` is a time of
-    `time.monotonic`.
+    `contents` are canonical inputs; `embedding` asks for the features too, `unknown` whether an input is
+    unlike the model's examples; `deadline` is a time of `time.monotonic`.
     """
 
     contents: Sequence[bytes]
@@ -38,6 +39,7 @@ class Ask:
     embedding: bool = False
     background: bool = False
     deadline: float | None = None
+    unknown: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -59,9 +61,12 @@ class Work:
     _missing: int = 0
     _outputs: Outputs | None = None
     _embedding: Features | None = None
+    _unknown: list[bool | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._missing = len(self.ask.contents)
+        if self.ask.unknown:
+            self._unknown = [None] * self._missing
 
     def over(self) -> bool:
         """Whether nobody waits for it any more."""
@@ -70,7 +75,7 @@ class Work:
     def expired(self, now: float) -> bool:
         return self.ask.deadline is not None and now > self.ask.deadline
 
-    def fill(self, row: int, outputs: Outputs, features: Features) -> bool:
+    def fill(self, row: int, outputs: Outputs, features: Features, unknown: bool | None = None) -> bool:
         """Take in the results of one input; True when it was the last one. One thread at a time."""
         if self._outputs is None:
             self._outputs = np.empty((len(self.ask.contents), len(outputs)), np.float32)
@@ -79,6 +84,8 @@ class Work:
             if self._embedding is None:
                 self._embedding = np.empty((len(self.ask.contents), len(features)), np.float32)
             self._embedding[row] = features
+        if self.ask.unknown:
+            self._unknown[row] = unknown
         self._missing -= 1
         return self._missing == 0
 
@@ -89,9 +96,14 @@ class Work:
     def fail(self, error: DurianError) -> None:
         """End it with an error; the first one counts."""
         if self.error is None:
-            self.error = error
-            if self.ask.model is not None:
-                self.ask.model.stats.failure(error.code, time.perf_counter_ns() - self.queued_ns)
+            # The traceback keeps the frames that raised it, and these the batch and its backbone.
+            self.error = error.with_traceback(None)
+            self.count_failure(error)
+
+    def count_failure(self, error: DurianError) -> None:
+        """Count it as failed or refused."""
+        if self.ask.model is not None:
+            self.ask.model.stats.failure(error.code, time.perf_counter_ns() - self.queued_ns)
 
     def succeed(self) -> None:
         """Count it as answered."""
@@ -106,7 +118,12 @@ class Work:
             if self.error is not None:
                 self.reply.set_exception(self.error)
             elif self._outputs is not None:
-                self.reply.set_result(Prediction(self._outputs, self._embedding))
+                self.reply.set_result(Prediction(self._outputs, self._embedding, self._told()))
+
+    def _told(self) -> NDArray[np.bool_] | None:
+        """Which inputs are unknown; None unless that was found of each."""
+        told = bool(self._unknown) and None not in self._unknown
+        return np.array(self._unknown, bool) if told else None
 
 
 @dataclass(slots=True, eq=False)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from models.fitspec import FitSpec
+from models.recommendation import RecommendationSpec
 
 ENTRY = "training.child"
-"""The module every runner starts; it offers `main(spec_path, connection)` and `describe(connection)`."""
+"""The module every runner starts; it offers `main(spec_path, connection)`, `describe(connection)` and
+`main_recommend(spec, connection)`."""
 
 
 class Run(Protocol):
@@ -33,6 +35,13 @@ class Runner(Protocol):
 
     def methods(self) -> list[dict[str, Any]]:
         """Every transfer method with its hyperparameter schema."""
+        ...
+
+    def recommend(self, spec: RecommendationSpec) -> Run:
+        """Ask which backbone and tap suit some examples.
+
+        Its one message is `{"recommendation": {...}}` or `{"failed": {"code": ..., "message": ...}}`.
+        """
         ...
 
     def close(self) -> None: ...

@@ -10,6 +10,7 @@ from typing import Any
 
 from app.runners.base import ENTRY
 from models.fitspec import FitSpec
+from models.recommendation import RecommendationSpec
 
 
 class _Sink:
@@ -54,6 +55,9 @@ class InlineRunner:
     def methods(self) -> list[dict[str, Any]]:
         run = InlineRun(_entry("describe"))
         return list(run.messages(60)[0]["methods"])
+
+    def recommend(self, spec: RecommendationSpec) -> InlineRun:
+        return InlineRun(_entry("recommend"), spec.canonical().decode())
 
     def close(self) -> None:
         """Nothing is held."""

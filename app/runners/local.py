@@ -14,6 +14,7 @@ from typing import Any
 from app.runners.base import ENTRY
 from models.errors import Unavailable
 from models.fitspec import FitSpec
+from models.recommendation import RecommendationSpec
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _START_SECONDS = 60.0
@@ -75,6 +76,9 @@ class LocalRunner:
                 raise Unavailable("The training side did not start; see the service's log.")
             self._methods = list(answers[0]["methods"])
         return self._methods
+
+    def recommend(self, spec: RecommendationSpec) -> LocalRun:
+        return LocalRun("main_recommend", spec.canonical().decode())
 
     def close(self) -> None:
         """Nothing to do: the forkserver ends with this process."""

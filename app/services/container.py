@@ -18,6 +18,7 @@ from app.services.methods import Methods
 from app.services.metrics import Metrics
 from app.services.models import Models
 from app.services.publication import Publisher
+from app.services.recommendations import Recommendations
 from app.services.registry import Registry
 from app.services.serving import Serving
 from app.services.specs import SpecBuilder
@@ -46,3 +47,4 @@ class Services:
     growing: Growing
     specs: SpecBuilder
     publisher: Publisher
+    recommendations: Recommendations

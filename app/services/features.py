@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from app.engine.engine import Engine
-from models.backbone import BackboneCard, split_tap
+from app.engine.providers import Device
+from models.backbone import BackboneCard, Precision, split_tap
 from models.dataset import Pack
 from models.errors import DurianError
 from models.features import FeatureCache
 from models.shelf import Shelf
 
 _CHUNK = 64
+_PRECISION: dict[Device, Precision] = {"cpu": "int8", "cuda": "fp16"}
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
@@ -64,7 +66,7 @@ class Embedder:
 
     def _ahead(self, pack: Pack) -> None:
         names = pack.label_names()
-        for card in candidates(self.shelf, pack.input.modality):
+        for card in candidates(self.shelf, pack.input.modality, self.engine.device):
             try:
                 for wanted in (pack,) if names is None else (names, pack):
                     self.ensure(card, trial_taps(card), wanted, self._check_open)
@@ -86,10 +88,21 @@ class _Closed(Exception):
     """The service is stopping."""
 
 
-def candidates(shelf: Shelf, modality: str) -> list[BackboneCard]:
-    """The backbones `auto` considers: pretrained ones first, then the baselines, which must beat them."""
+def candidates(shelf: Shelf, modality: str, device: Device = "cpu") -> list[BackboneCard]:
+    """The backbones `auto` considers: pretrained ones first, then their variants for the device, which
+    must lose nothing, then the baselines, which must beat them."""
     cards = [card for card in shelf.list() if card.modality == modality]
-    return sorted(cards, key=lambda card: card.baseline)
+    known = {card.digest for card in cards}
+    cards = [card for card in cards if card.variant_of is None or _suits(card, device, known)]
+    return sorted(cards, key=lambda card: (card.baseline, card.variant_of is not None))
+
+
+def _suits(variant: BackboneCard, device: Device, known: Collection[str]) -> bool:
+    """Whether it stands beside its original and is worth having here."""
+    beside = variant.variant_of is not None and variant.variant_of.digest in known
+    # Speed was measured on a CPU: there it must be a gain, and of fp16 on a GPU it says nothing.
+    gains = device == "cuda" or (variant.effect is not None and variant.effect.speed > 1)
+    return beside and variant.precision == _PRECISION[device] and gains
 
 
 def trial_taps(card: BackboneCard) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db.tables import Alias, Model, Version
+from app.engine.providers import Device
 from app.services.data import Source
 from app.services.features import baselines, candidates
 from models.backbone import BackboneCard
@@ -49,9 +50,10 @@ class Plan:
 
 
 class Planner:
-    def __init__(self, shelf: Shelf, max_classes: int) -> None:
+    def __init__(self, shelf: Shelf, max_classes: int, device: Callable[[], Device] = lambda: "cpu") -> None:
         self.shelf = shelf
         self.max_classes = max_classes
+        self.device = device
 
     def plan(
         self,
@@ -113,7 +115,7 @@ class Planner:
         return cards[0].id, cards[0].digest
 
     def _auto(self, modality: str) -> list[BackboneCard]:
-        cards = candidates(self.shelf, modality)
+        cards = candidates(self.shelf, modality, self.device())
         if not cards:
             raise InvalidInput(
                 f"There is no backbone for {modality}: `durian backbones setup` makes the embedded ones.",

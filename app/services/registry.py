@@ -19,6 +19,7 @@ from app.services.artefacts import Artefacts
 from app.services.catalogue import Catalogue, Load
 from models.errors import DurianError
 from models.manifest import GOLDEN, HEAD, Manifest
+from models.novelty import NOVELTY
 
 _WATCH_SECONDS = 0.5
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class Registry:
     def check(self, manifest: Manifest) -> None:
         """Load an admitted artefact and run its golden batch. Raises CorruptArtefact."""
         _, files = self.artefacts.load(manifest.digest)
-        self.engine.warm(LoadedModel.load(manifest, 0, files[HEAD]), files[GOLDEN])
+        self.engine.warm(_loaded(manifest, 0, files), files[GOLDEN])
 
     def refresh(self) -> None:
         """Bring the catalogue up to the database, if anything has changed."""
@@ -105,9 +106,13 @@ class Registry:
     def _load(self, artefact: str, number: int) -> Load:
         def load() -> LoadedModel:
             manifest, files = self.artefacts.load(artefact)
-            return LoadedModel.load(manifest, number, files[HEAD])
+            return _loaded(manifest, number, files)
 
         return load
+
+
+def _loaded(manifest: Manifest, number: int, files: Mapping[str, bytes]) -> LoadedModel:
+    return LoadedModel.load(manifest, number, files[HEAD], novelty=files.get(NOVELTY))
 
 
 def _read(session: Session) -> dict[str, _Model]:

@@ -16,6 +16,7 @@ from models.backbone import BackboneCard
 from models.manifest import InputSpec, Manifest
 from models.modalities import modality
 from models.runtime import Features
+from models.sets import members
 
 MULTILABEL_THRESHOLD = 0.5
 _DECIMALS = 6
@@ -66,13 +67,19 @@ class Serving:
         inputs: Sequence[object],
         *,
         embedding: bool = False,
+        unknown: bool = False,
         deadline: float | None = None,
         background: bool = False,
     ) -> Prediction:
         """Arrays for raw inputs. Raises what the modality (naming the input) and the engine raise."""
         contents = await _canonical(model.manifest.input, inputs)
         return await self.engine.predict(
-            model, contents, embedding=embedding, deadline=deadline, background=background
+            model,
+            contents,
+            embedding=embedding,
+            unknown=unknown,
+            deadline=deadline,
+            background=background,
         )
 
     async def predict(
@@ -87,7 +94,9 @@ class Serving:
     ) -> Answer:
         """Rows as `/v1/predictions` gives them. Raises as `resolve` and `infer`."""
         model = await self.resolve(tenant, ref)
-        prediction = await self.infer(model, inputs, embedding=return_embedding, deadline=deadline)
+        prediction = await self.infer(
+            model, inputs, embedding=return_embedding, unknown=True, deadline=deadline
+        )
         return Answer(ref, model.version, model.digest, rows(model.manifest, prediction, top_k))
 
     async def embed(self, card: BackboneCard, inputs: Sequence[object], tap: str | None) -> Features:
@@ -109,15 +118,16 @@ def canonical(spec: InputSpec, inputs: Sequence[object]) -> list[bytes]:
 
 
 def rows(manifest: Manifest, prediction: Prediction, top_k: int) -> list[dict[str, Any]]:
-    """One dict an input: `index`, then what the task answers, then `embedding` if it was asked for."""
+    """One dict an input: `index`, what the task answers, `unknown` if told, `embedding` if asked for."""
     if manifest.task == "regression":
         answers = [_value_row(manifest, values) for values in prediction.outputs.tolist()]
     else:
         answers = _score_rows(manifest, prediction.outputs, top_k)
     found = [{"index": i, **answer} for i, answer in enumerate(answers)]
+    if prediction.unknown is not None:
+        _put(found, "unknown", prediction.unknown.tolist())
     if prediction.embedding is not None:
-        for row, vector in zip(found, prediction.embedding.tolist(), strict=True):
-            row["embedding"] = vector
+        _put(found, "embedding", prediction.embedding.tolist())
     return found
 
 
@@ -131,7 +141,8 @@ def _value_row(manifest: Manifest, values: list[float]) -> dict[str, Any]:
 
 
 def _score_rows(manifest: Manifest, scores: np.ndarray[Any, Any], top_k: int) -> list[dict[str, Any]]:
-    order = np.argsort(-scores, axis=1, kind="stable")[:, : max(1, top_k)]
+    ranking = np.argsort(-scores, axis=1, kind="stable")
+    order = ranking[:, : max(1, top_k)]
     ranked = np.round(np.take_along_axis(scores, order, axis=1).astype(np.float64), _DECIMALS).tolist()
     answers = []
     for places, values in zip(order.tolist(), ranked, strict=True):
@@ -139,9 +150,17 @@ def _score_rows(manifest: Manifest, scores: np.ndarray[Any, Any], top_k: int) ->
         listed = [{"label": name, "score": score} for name, score in zip(names, values, strict=True)]
         answers.append({"label": names[0], "score": values[0], "scores": listed[:top_k]})
     if manifest.task == "multilabel":
-        for answer, labels in zip(answers, labels_above(manifest, scores), strict=True):
-            answer["label"] = labels
+        _put(answers, "label", labels_above(manifest, scores))
+    if manifest.prediction_sets is not None:
+        sizes = members(scores, manifest.prediction_sets.threshold).sum(axis=1)
+        sets = [places[:size].tolist() for places, size in zip(ranking, sizes, strict=True)]
+        _put(answers, "set", [[manifest.labels[place] for place in places] for places in sets])
     return answers
+
+
+def _put(answers: Sequence[dict[str, Any]], key: str, values: Sequence[Any]) -> None:
+    for answer, value in zip(answers, values, strict=True):
+        answer[key] = value
 
 
 def labels_above(manifest: Manifest, scores: np.ndarray[Any, Any]) -> list[list[str]]:

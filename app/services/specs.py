@@ -89,4 +89,5 @@ class SpecBuilder:
             folder=str(folder.resolve()),
             taps=trial_taps(card),
             baseline=card.baseline,
+            variant_of=None if card.variant_of is None else card.variant_of.digest,
         )

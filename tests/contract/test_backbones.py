@@ -12,11 +12,12 @@ import pytest
 import soundfile
 from PIL import Image
 
-from models.backbone import read_card
+from models.backbone import GRAPH, read_card
+from models.cut import INPUT, cut
 from models.errors import InvalidInput
 from models.manifest import InputSpec
 from models.modalities import modality
-from models.runtime import Backbone, Features
+from models.runtime import Backbone, Features, open_session
 from models.shelf import SHIPPED, Shelf
 from tests.embedded import backbones_root
 from training.backbones import EMBEDDED, minilm
@@ -145,6 +146,23 @@ def test_an_example_does_not_depend_on_its_batch(backbone: Backbone) -> None:
 def test_different_examples_have_different_features(backbone: Backbone) -> None:
     values = features(backbone, contents(backbone), backbone.card.default_tap)
     assert len(np.unique(values.round(4), axis=0)) == len(values)
+
+
+def test_trunk_and_tail_compute_what_the_whole_computes(backbone: Backbone) -> None:
+    graph = (backbone.folder / GRAPH).read_bytes()
+    top = backbone.card.default_tap
+    prepared = [backbone.preprocessor.prepare(content) for content in contents(backbone)]
+    for tap in (INPUT, *taps(backbone)):
+        parts = cut(graph, tap, top)
+        trunk, tail = open_session(parts.trunk), open_session(parts.tail)
+        for some in (prepared[:1], prepared[1:4]):
+            feeds = backbone.preprocessor.collate(some)
+            taken = {value.name: feeds[value.name] for value in trunk.get_inputs()}
+            edges = dict(zip(parts.edges, trunk.run(parts.edges, taken), strict=True))
+            assert all(len(edge) == len(some) for edge in edges.values())
+            expected = backbone.run(some, [top])[top]
+            scale = np.abs(expected).max()
+            np.testing.assert_allclose(tail.run([top], edges)[0], expected, atol=TOLERANCE * scale)
 
 
 def test_exporting_again_gives_the_same_digest(root: Path, source: EmbeddedSource) -> None:

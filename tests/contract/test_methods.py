@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jsonschema
 import numpy as np
 import pytest
@@ -23,6 +25,22 @@ every_pair = pytest.mark.parametrize(("name", "task"), PAIRS)
 every_method = pytest.mark.parametrize("name", sorted(METHODS))
 
 
+def example(name: str, task: TaskName, **more: int) -> Problem:
+    """Blobs, with a second domain for a method that needs one: every other row, or unlabelled ones."""
+    problem, needs = blobs(task, **more), METHODS[name].info.needs
+    if "target_labels" in needs:
+        problem = replace(problem, in_target=np.arange(len(problem)) % 2 == 0)
+    if "unlabelled" in needs:
+        problem = replace(problem, target=blobs(task, **more, seed=1).X + np.float32(0.3))
+    return problem
+
+
+def far_away(problem: Problem) -> Problem:
+    """The same problem far from the frame in which heads are fitted."""
+    target = None if problem.target is None else 40 * problem.target + 300
+    return replace(problem, X=40 * problem.X + 300, target=target)
+
+
 def fit_all(name: str, problem: Problem) -> list[Fitted]:
     """A head for each setting of the method's whole grid."""
     method = METHODS[name]
@@ -31,7 +49,7 @@ def fit_all(name: str, problem: Problem) -> list[Fitted]:
 
 @every_pair
 def test_every_setting_gives_a_head_of_the_right_shape(name: str, task: TaskName) -> None:
-    problem = blobs(task)
+    problem = example(name, task)
     grid = METHODS[name].info.hyperparameters().grid(problem)
     fitted = METHODS[name].fit(problem, grid)
     assert len(fitted) == len(grid)
@@ -47,10 +65,10 @@ def test_every_setting_gives_a_head_of_the_right_shape(name: str, task: TaskName
 
 @every_pair
 def test_graph_agrees_with_head_on_raw_features(name: str, task: TaskName) -> None:
-    raw = blobs(task)
-    X = 40 * raw.X + 300  # far from the frame in which the head was fitted
-    frame = Frame.of(X)
-    inside = Problem(frame.enter(X), raw.y, task, raw.labels)
+    raw = far_away(example(name, task))
+    X, frame = raw.X, Frame.of(raw.X if raw.target is None else np.concatenate([raw.X, raw.target]))
+    target = None if raw.target is None else frame.enter(raw.target)
+    inside = replace(raw, X=frame.enter(X), target=target)
     for one in fit_all(name, inside):
         head = one.head.scaled(1.7).lifted(frame)
         answers = open_session(head.to_onnx()).run(None, {"features": X})[0]
@@ -60,7 +78,7 @@ def test_graph_agrees_with_head_on_raw_features(name: str, task: TaskName) -> No
 
 @every_pair
 def test_graph_keeps_the_contract(name: str, task: TaskName) -> None:
-    problem = blobs(task)
+    problem = example(name, task)
     head = fit_all(name, problem)[0].head
     session = open_session(head.to_onnx())
     record = head.record()
@@ -72,13 +90,13 @@ def test_graph_keeps_the_contract(name: str, task: TaskName) -> None:
 
 @every_pair
 def test_same_problem_gives_the_same_bytes(name: str, task: TaskName) -> None:
-    first, second = (fit_all(name, blobs(task))[0].head.to_onnx() for _ in range(2))
+    first, second = (fit_all(name, example(name, task))[0].head.to_onnx() for _ in range(2))
     assert first == second
 
 
 @every_pair
 def test_answer_does_not_depend_on_the_batch(name: str, task: TaskName) -> None:
-    problem = blobs(task)
+    problem = example(name, task)
     session = open_session(fit_all(name, problem)[0].head.to_onnx())
     whole = session.run(None, {"features": problem.X})[0]
     single = [session.run(None, {"features": row[None]})[0][0] for row in problem.X]
@@ -88,7 +106,7 @@ def test_answer_does_not_depend_on_the_batch(name: str, task: TaskName) -> None:
 
 @every_pair
 def test_beats_guessing_on_separable_data(name: str, task: TaskName) -> None:
-    problem = blobs(task)
+    problem = example(name, task)
     method = METHODS[name]
     grid = method.info.hyperparameters().grid(problem)[:1]
     evidence = cross_validate(method, problem, grid, make_folds(problem))[0]
@@ -102,7 +120,7 @@ def test_beats_guessing_on_separable_data(name: str, task: TaskName) -> None:
 
 @every_pair
 def test_rough_fit_is_near_the_exact_one(name: str, task: TaskName) -> None:
-    problem = blobs(task)
+    problem = example(name, task)
     method = METHODS[name]
     grid = method.info.hyperparameters().grid(problem)
     pairs = zip(method.fit(problem, grid), method.fit(problem, grid, rough=True), strict=True)
@@ -112,7 +130,7 @@ def test_rough_fit_is_near_the_exact_one(name: str, task: TaskName) -> None:
 
 @every_pair
 def test_two_examples_are_enough(name: str, task: TaskName) -> None:
-    problem = blobs(task, per_class=1, classes=2)
+    problem = example(name, task, per_class=1, classes=2)
     for one in fit_all(name, problem):
         assert np.isfinite(scores(one.head, problem.X)).all()
 

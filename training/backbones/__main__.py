@@ -1,7 +1,7 @@
-"""`python -m training.backbones setup | import | add | record`: one line of JSON a backbone on stdout.
+"""`python -m training.backbones setup | import | add | variant | verify | export | record`: JSON lines.
 
-An error is one line too, `{"error": {"code", "message", "param"}}`, with exit status 1. Progress goes to
-stderr.
+One line a backbone. An error is one line too, `{"error": {"code", "message", "param"}}`, with exit status 1.
+Progress goes to stderr.
 """
 
 from __future__ import annotations
@@ -11,11 +11,16 @@ import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, get_args
 
 import orjson
 
-from models.backbone import BackboneCard, read_card
+from models.backbone import BackboneCard, Precision, read_card
 from models.errors import DurianError, InvalidInput
+from models.shelf import Shelf
+
+if TYPE_CHECKING:
+    from training.backbones.verify import Verdict
 
 SOURCES = {
     "hub": "training.backbones.hub",
@@ -31,10 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status."""
     given = parser().parse_args(arguments)
     try:
-        for card in given.run(given):
-            _write(card.model_dump(mode="json") | {"digest": card.digest})
+        for found in given.run(given):
+            _write(found.model_dump(mode="json") | {"digest": found.digest})
     except DurianError as error:
         _write({"error": {"code": error.code, "message": error.message, "param": error.param}})
+        return 1
+    except OSError as error:  # a full disk, a folder that may not be written
+        message = f"{error.filename or 'A file'}: {error.strerror or type(error).__name__}."
+        _write({"error": {"code": "io", "message": message, "param": None}})
         return 1
     return 0
 
@@ -48,6 +57,9 @@ def parser() -> argparse.ArgumentParser:
     setup.set_defaults(run=_setup)
     _add_import(commands.add_parser("import", help="add any ONNX feature extractor as onnx/NAME"))
     _add_add(commands.add_parser("add", help="add a published model, downloaded or from given weights"))
+    _add_variant(commands.add_parser("variant", help="add a smaller form of a backbone, with its effect"))
+    _add_verify(commands.add_parser("verify", help="re-hash, load and run installed backbones"))
+    _add_export(commands.add_parser("export", help="write a backbone's graph and card for others"))
     probe = commands.add_parser("probe", help="try a backbone folder in this process, with limits")
     probe.add_argument("folder", type=Path)
     probe.set_defaults(run=_probe)
@@ -62,7 +74,7 @@ def _add_import(command: argparse.ArgumentParser) -> None:
     command.add_argument("--modality", required=True, choices=("text", "image", "audio", "signal"))
     command.add_argument("--input", help="may be left out where the model has one")
     command.add_argument("--output", help="likewise")
-    command.add_argument("--preprocess", type=Path, required=True, help="spec.json")
+    command.add_argument("--preprocess", type=Path, required=True, help="spec.json, or the card of an export")
     command.add_argument("--root", type=Path, required=True, help="folder of backbones")
     command.add_argument("--licence", default="unknown")
     command.add_argument("--source", default="imported by an administrator")
@@ -76,6 +88,33 @@ def _add_add(command: argparse.ArgumentParser) -> None:
     command.add_argument("--most", type=int, help="words to keep, for vectors/NAME")
     command.add_argument("--root", type=Path, required=True, help="folder of backbones")
     command.set_defaults(run=_add)
+
+
+def _add_variant(command: argparse.ArgumentParser) -> None:
+    command.add_argument("id", metavar="ID")
+    command.add_argument("--precision", choices=get_args(Precision), required=True)
+    command.add_argument("--task", type=Path, help="labelled file: calibrates, and measures the effect")
+    command.add_argument("--root", type=Path, required=True, help="folder of backbones to add to")
+    _add_roots(command)
+    command.set_defaults(run=_variant)
+
+
+def _add_verify(command: argparse.ArgumentParser) -> None:
+    command.add_argument("ids", nargs="*", metavar="ID", help="default: all")
+    _add_roots(command)
+    command.set_defaults(run=_verify)
+
+
+def _add_export(command: argparse.ArgumentParser) -> None:
+    command.add_argument("id", metavar="ID")
+    command.add_argument("target", type=Path, help="FILE.onnx, or a new folder")
+    command.add_argument("--tap", help="only what computes this tap")
+    _add_roots(command)
+    command.set_defaults(run=_export)
+
+
+def _add_roots(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--roots", type=Path, nargs="+", required=True, help="folders of backbones")
 
 
 def _setup(given: argparse.Namespace) -> Iterable[BackboneCard]:
@@ -93,7 +132,7 @@ def _import(given: argparse.Namespace) -> Iterable[BackboneCard]:
         modality=given.modality,
         input=given.input,
         output=given.output,
-        preprocess=_read_json(given.preprocess),
+        preprocess=_spec(given.preprocess),
         target_root=given.root,
         licence=given.licence,
         source=given.source,
@@ -114,16 +153,37 @@ def _add(given: argparse.Namespace) -> Iterable[BackboneCard]:
     return [source.add(name, weights=given.weights, root=given.root, emit=_tell, **options)]
 
 
+def _variant(given: argparse.Namespace) -> Iterable[BackboneCard]:
+    from training.backbones.variants.make import add_variant
+
+    _, folder = Shelf(given.roots).get(given.id)
+    return [add_variant(folder, given.precision, given.task, given.root, _tell)]
+
+
+def _verify(given: argparse.Namespace) -> Iterable[Verdict]:
+    from training.backbones.verify import verify
+
+    return verify(given.roots, given.ids, emit=_tell)
+
+
+def _export(given: argparse.Namespace) -> Iterable[BackboneCard]:
+    from training.backbones.export import export
+
+    return [export(Shelf(given.roots).get(given.id), given.target, given.tap)]
+
+
 def _tell(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-def _read_json(path: Path) -> dict[str, object]:
+def _spec(path: Path) -> dict[str, object]:
+    """The fields of a spec.json; a card holds them under `preprocess`."""
     try:
-        fields: dict[str, object] = orjson.loads(path.read_bytes())
+        fields = orjson.loads(path.read_bytes())
     except (OSError, ValueError):
         raise InvalidInput("The spec is no readable JSON.", code="preprocess", param="preprocess") from None
-    return fields
+    found: dict[str, object] = fields.get("preprocess", fields) if isinstance(fields, dict) else fields
+    return found
 
 
 def _probe(given: argparse.Namespace) -> Iterable[BackboneCard]:

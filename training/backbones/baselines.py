@@ -25,6 +25,7 @@ from training.backbones.source import EmbeddedSource, Exported
 
 SIDE = 16
 POINTS = 256
+SLOPE = 15
 RATE = 16_000
 SECONDS = 1.0
 FRAME, HOP, FFT, MELS = 400, 160, 512, 40  # 25 ms, 10 ms; the frame is zero-padded to FFT
@@ -43,23 +44,36 @@ def pixels() -> Exported:
 
 
 def raw() -> Exported:
-    """signal/raw: 256 points. Taps `raw` (as they are) and `snv`, each [N, 256].
+    """signal/raw: 256 points. Taps `raw` (as they are) and `snv`, each [N, 256], and `derivative` [N, 242].
 
     SNV, the standard normal variate (Barnes et al. 1989), takes each signal's mean away and divides by
     its standard deviation, and with them the offset and gain that differ between instruments; it is the
-    default. `raw` keeps them, for tasks where the level is the answer. A constant signal becomes zeros.
+    default. `raw` keeps them, for tasks where the level is the answer. `derivative` is the SNV of the
+    slope of parabolas through 15 points each (Savitzky and Golay 1964), which takes a sloping baseline
+    away too. A constant signal becomes zeros.
     """
     g = GraphWriter()
     g.node("Identity", "signal", out="raw")
     largest = g.node("ReduceMax", g.node("Abs", "signal"), axes=[1])
     scaled = g.node("Div", "signal", g.node("Max", largest, g.scalar(1e-37)))  # squares stay in range
-    centred = g.node("Sub", scaled, g.node("ReduceMean", scaled, axes=[1]))
-    deviation = _root_mean_square(g, centred, axis=1)
-    g.node("Div", centred, g.node("Max", deviation, g.scalar(1e-6)), out="snv")  # less is rounding error
-    shape = ("N", POINTS)
-    graph = g.to_bytes("raw", {"signal": (FLOAT, shape)}, {"raw": shape, "snv": shape})
-    taps = (Tap(name="raw", dim=POINTS, depth=0), Tap(name="snv", dim=POINTS, depth=1))
+    snv = _standardised(g, scaled, 1e-6, out="snv")  # less is rounding error
+    slopes = g.node("Conv", g.node("Unsqueeze", snv, g.ints(1)), g.constant("slope", slope_kernel()))
+    _standardised(g, g.node("Squeeze", slopes, g.ints(1)), 1e-4, out="derivative")
+    shape, shorter = ("N", POINTS), ("N", POINTS - SLOPE + 1)
+    outputs = {"raw": shape, "snv": shape, "derivative": shorter}
+    graph = g.to_bytes("raw", {"signal": (FLOAT, shape)}, outputs)
+    taps = (
+        Tap(name="raw", dim=POINTS, depth=0),
+        Tap(name="derivative", dim=POINTS - SLOPE + 1, depth=0.5),
+        Tap(name="snv", dim=POINTS, depth=1),
+    )
     return _exported("signal", "raw", SignalPreprocess(points=POINTS), graph, taps)
+
+
+def slope_kernel() -> NDArray[np.float32]:
+    """Least-squares slope of a line or parabola through SLOPE points, one apart: [1, 1, SLOPE]."""
+    place = np.arange(SLOPE) - SLOPE // 2
+    return (place / (place**2).sum()).astype(np.float32)[None, None]
 
 
 def logmel() -> Exported:
@@ -99,6 +113,13 @@ def mel_filters() -> NDArray[np.float32]:
     rise = (bins - corners[:-2, None]) / (corners[1:-1] - corners[:-2])[:, None]
     fall = (corners[2:, None] - bins) / (corners[2:] - corners[1:-1])[:, None]
     return np.maximum(0, np.minimum(rise, fall)).astype(np.float32)
+
+
+def _standardised(g: GraphWriter, x: str, least: float, out: str) -> str:
+    """Each row [N, points] less its mean, over its standard deviation where that is above `least`."""
+    centred = g.node("Sub", x, g.node("ReduceMean", x, axes=[1]))
+    deviation = _root_mean_square(g, centred, axis=1)
+    return g.node("Div", centred, g.node("Max", deviation, g.scalar(least)), out=out)
 
 
 def _root_mean_square(g: GraphWriter, x: str, axis: int) -> str:

@@ -90,3 +90,9 @@ class GraphWriter:
 def serialise(model: onnx.ModelProto) -> bytes:
     """Deterministic bytes of a model."""
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def count_parameters(graph: bytes) -> int:
+    """Floating-point weights of a serialised model."""
+    tensors = onnx.load_model_from_string(graph).graph.initializer
+    return sum(math.prod(t.dims) for t in tensors if t.data_type in FLOATS)

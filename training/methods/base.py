@@ -31,9 +31,10 @@ Setting = dict[str, float | int | str | bool | None]
 Auto = Literal["auto"]
 """In a hyperparameter's place: choose it from the examples."""
 
-Need = Literal["unlabelled", "names", "parent", "torch"]
-"""What a method must have besides labelled examples: unlabelled ones of the target domain; a text backbone,
-in which class names are embedded; a model to start from; torch. A job that lacks it is refused."""
+Need = Literal["unlabelled", "target_labels", "names", "parent", "torch"]
+"""What a method must have besides labelled examples: unlabelled ones of the target domain; labelled ones of
+it beside a source; a text backbone, in which class names are embedded; a model to start from; torch. A job
+that lacks it is refused."""
 
 ALL_MODALITIES: tuple[ModalityName, ...] = ("text", "image", "audio", "signal")
 _ACTIVATIONS: dict[TaskName, Activation] = {

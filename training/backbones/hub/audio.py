@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.backbone import GRAPH, AudioPreprocess
+from models.runtime import Features
 from training.backbones.adapt import EMBEDDING
 from training.backbones.draft import Draft, levels, list_taps
 from training.backbones.hub.files import read_json, refused
-from training.backbones.hub.torch_side import count_parameters, join_weight_norm, run_each, to_onnx
+from training.backbones.hub.torch_side import Forward, count_parameters, join_weight_norm, run_each, to_onnx
 
 FAMILIES = frozenset({"wav2vec2", "hubert"})
 PROCESSOR = "preprocessor_config.json"
@@ -26,15 +27,24 @@ FLOOR = 1e-7  # the feature extractor's, added to the variance
 def draft(folder: Path, model: Any) -> Draft:
     """The backbone of a loaded speech encoder. Raises InvalidInput (code `processor`)."""
     how = AudioPreprocess(sample_rate=read_rate(folder), seconds=SECONDS)
-    depth = model.config.num_hidden_layers
-    steps = levels(depth)
-    names = [*(f"layer_{i}" for i in steps), EMBEDDING]
+    steps = levels(model.config.num_hidden_layers)
     normalise = bool(read_json(folder / PROCESSOR).get("do_normalize", True))
     forward = partial(pooled, steps=steps, normalise=normalise)
-    examples = examples_of(how)
-    expected = dict(zip(names, run_each(model, forward, [(wave,) for wave in examples]), strict=True))
+    original = run_each(model, forward, [(wave,) for wave in examples_of(how)])
     join_weight_norm(model)
-    graph = to_onnx(model, forward, {"audio": np.stack(examples[:2])}, names, {0: "N"})
+    return from_waveform(model, forward, how, original)
+
+
+def from_waveform(model: Any, forward: Forward, how: AudioPreprocess, original: Sequence[Features]) -> Draft:
+    """The draft of `forward`, which takes the waveform [N, samples] and gives the taps of `levels`.
+
+    `original` is what the original makes of each of `examples_of(how)`, a tap each.
+    """
+    depth = model.config.num_hidden_layers
+    steps = levels(depth)
+    expected = dict(zip([*(f"layer_{i}" for i in steps), EMBEDDING], original, strict=True))
+    examples = examples_of(how)
+    graph = to_onnx(model, forward, {"audio": np.stack(examples[:2])}, list(expected), {0: "N"})
     return Draft(
         files={GRAPH: graph},
         preprocess=how,

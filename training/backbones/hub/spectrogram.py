@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.backbone import GRAPH, AudioPreprocess
-from training.backbones.adapt import EMBEDDING
-from training.backbones.draft import Draft, levels, list_taps
-from training.backbones.hub.audio import SECONDS, examples_of, read_rate
-from training.backbones.hub.torch_side import count_parameters, log_energies, run_each, to_onnx
+from models.backbone import AudioPreprocess
+from training.backbones.draft import Draft, levels
+from training.backbones.hub.audio import SECONDS, examples_of, from_waveform, read_rate
+from training.backbones.hub.torch_side import log_energies, run_each
 
 FAMILIES = frozenset({"audio-spectrogram-transformer"})
 FRAME, HOP, FFT = 400, 160, 512
@@ -44,24 +43,10 @@ def draft(folder: Path, model: Any) -> Draft:
     front = _frontend(extractor, rate)
     full = ((front.length - 1) * HOP + FRAME) / rate
     how = AudioPreprocess(sample_rate=rate, seconds=min(SECONDS, full))
-    depth = model.config.num_hidden_layers
-    steps = levels(depth)
-    names = [*(f"layer_{i}" for i in steps), EMBEDDING]
-    examples = examples_of(how)
-    features = [(extractor(wave, sampling_rate=rate)["input_values"][0],) for wave in examples]
+    steps = levels(model.config.num_hidden_layers)
+    features = [(extractor(wave, sampling_rate=rate)["input_values"][0],) for wave in examples_of(how)]
     original = run_each(model, partial(pooled, steps=steps), features)
-    expected = dict(zip(names, original, strict=True))
-    forward = partial(from_wave, steps=steps, front=front)
-    graph = to_onnx(model, forward, {"audio": np.stack(examples[:2])}, names, {0: "N"})
-    return Draft(
-        files={GRAPH: graph},
-        preprocess=how,
-        input="audio",
-        taps=list_taps(expected, steps, depth),
-        parameters=count_parameters(graph),
-        examples=examples,
-        expected=expected,
-    )
+    return from_waveform(model, partial(from_wave, steps=steps, front=front), how, original)
 
 
 def pooled(model: Any, features: Any, *, steps: Sequence[int]) -> list[Any]:

@@ -6,7 +6,6 @@ The exporter is the one that traces (`dynamo=False`): the newer one needs packag
 from __future__ import annotations
 
 import io
-import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.runtime import Features
-from training.backbones.graph import FLOATS, OPSET, serialise
+from training.backbones.graph import OPSET, serialise
+from training.backbones.graph import count_parameters as count_parameters
 from training.backbones.hub.files import refused
 
 Forward = Callable[..., Sequence[Any]]
@@ -151,12 +151,6 @@ def _clean(model: onnx.ModelProto) -> bytes:
         node.doc_string = ""
     onnx.checker.check_model(model)
     return serialise(model)
-
-
-def count_parameters(graph: bytes) -> int:
-    """Floating-point weights of a graph."""
-    tensors = onnx.load_model_from_string(graph).graph.initializer
-    return sum(math.prod(t.dims) for t in tensors if t.data_type in FLOATS)
 
 
 def load_tokenizer(folder: Path) -> str:

@@ -1,0 +1,93 @@
+"""What a model can say of its own doubts: prediction sets, and a line between the known and the unknown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.manifest import PredictionSets, Rejection
+from models.novelty import Novelty
+from models.sets import members
+from training.conformal import fit_sets, set_metrics
+from training.deep.graft import Graft
+from training.evaluate import ENOUGH
+from training.heads import activate
+from training.job import Job, Result
+from training.methods import Problem
+from training.novelty import LEAST_OF_A_CLASS, LEAST_VALUES, Examples, fit_novelty
+
+
+@dataclass(frozen=True, eq=False)
+class Doubts:
+    """Each part is None where there are too few examples for it.
+
+    `metrics` are out of fold: `set_coverage`, `set_size`, `false_alarms`.
+    """
+
+    sets: PredictionSets | None = None
+    rejection: Rejection | None = None
+    novelty: Novelty | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def on(self, problem: Problem, logits: NDArray[np.float64]) -> dict[str, float]:
+        """The same metrics on other examples, of the model's tap and classes, with its logits [n, C]."""
+        outputs, found = activate(problem.activation, logits), dict[str, float]()
+        if self.sets is not None:
+            found |= set_metrics(members(outputs, self.sets.threshold), problem.y)
+        if self.novelty is not None:
+            alarms = self.novelty.unknown(np.asarray(problem.X, np.float32), np.asarray(outputs, np.float32))
+            found["false_alarms"] = float(alarms.mean())
+        return found
+
+
+def assess(job: Job, result: Result) -> Doubts:
+    """Of a result whose evidence is about the job's own examples, and these about what it will serve.
+
+    With a target domain the labelled examples are not what new inputs will be like, and nothing is said.
+    """
+    whole = job.sources[0].raw if len(job.data.pack) else None
+    if whole is None or job.spec.unlabelled_pack is not None or not _about(whole, result):
+        return Doubts()
+    sets, metrics = _sets(result, least_examples(whole))
+    enough = LEAST_VALUES if whole.task == "regression" else LEAST_OF_A_CLASS
+    # A tail's features of what it was trained on are not those of new inputs: no line can be drawn there.
+    fixed = not isinstance(result.head, Graft)
+    found = fit_novelty(_examples(job, result)) if fixed and least_examples(whole) >= enough else None
+    if found is None:
+        return Doubts(sets, metrics=metrics)
+    novelty, false_alarms = found
+    rejection = Rejection(threshold=novelty.threshold, false_alarms=false_alarms)
+    return Doubts(sets, rejection, novelty, {**metrics, "false_alarms": false_alarms})
+
+
+def _sets(result: Result, least: int) -> tuple[PredictionSets | None, dict[str, float]]:
+    evidence, folds = result.evidence, result.folds
+    if evidence.problem.task != "classification" or least < ENOUGH["classification"]:
+        return None, {}
+    found = fit_sets(evidence.scores, evidence.problem.y, folds.fold[folds.tested])
+    return found or (None, {})
+
+
+def least_examples(problem: Problem) -> int:
+    """Examples of the least class; all of them for regression."""
+    if problem.task == "regression" or not len(problem):
+        return len(problem)
+    return int(problem.targets.sum(axis=0).min())
+
+
+def _about(whole: Problem, result: Result) -> bool:
+    """Whether the evidence is of these rows and classes."""
+    rows, tested = len(result.folds.fold), len(result.folds.tested)
+    same = rows == len(whole) and tested == len(result.evidence.logits)
+    return same and tested > 0 and result.labels == whole.labels == result.evidence.problem.labels
+
+
+def _examples(job: Job, result: Result) -> Examples:
+    """The tested rows: all of them, where no class has a single example."""
+    tested, problem = result.folds.tested, result.evidence.problem
+    X = job.embed_at(result.backbone, result.tap, job.data.pack)[tested]
+    if problem.task != "classification":
+        return Examples(X, seed=job.spec.seed)
+    return Examples(X, problem.y, result.evidence.scores, job.spec.seed)

@@ -1,0 +1,112 @@
+"""An anchored pool of heads: logistic regression helped by others as far as the examples ask for it.
+
+The logits of the members are added, each at its own temperature, with weights that minimise the smoothed
+out-of-fold log-loss plus a pull to the anchor (`training.pooling`). It does not lose to its anchor by more
+than noise, and gains where the classes are not linearly separable (docs/auto.md). All affine members
+become one product; Gaussian kernel ridge, where it is wanted, stands beside it in the same graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.base import TaskName
+from training.calibrate import temperature
+from training.folds import Folds, make_folds
+from training.heads import Scores
+from training.heldout import hold_out
+from training.methods.base import METHODS, Fitted, Hyperparameters, MethodInfo, Problem, Setting, register
+from training.pooled import pool_heads
+from training.pooling import cross_fitted, pool_weights, prior_weights
+
+Member = tuple[str, Setting]
+_LOGISTIC: Member = ("logistic", {"C": 10.0})
+_RIDGE: Member = ("ridge", {"penalty": "auto"})
+_KERNEL: Member = ("krr", {"gamma": "auto", "penalty": "auto"})
+_OTHERS: dict[TaskName, tuple[Member, ...]] = {
+    "classification": (
+        _LOGISTIC,
+        ("prototypes", {"sharpness": "auto"}),
+        ("lda", {"shrinkage": "auto"}),
+    ),
+    "multilabel": (_LOGISTIC, _RIDGE),
+    "regression": (_RIDGE,),
+}
+_KERNEL_CLASSES, _KERNEL_ROWS = 50, 2000  # above, the kernel costs more than it has been seen to give
+
+
+class PoolHyperparameters(Hyperparameters):
+    def grid(self, problem: Problem) -> list[Setting]:
+        """One setting: the weights are found inside the fit."""
+        return [{}]
+
+
+class Pool:
+    info = MethodInfo(
+        name="pool",
+        title="Anchored pool of logistic regression, prototypes, discriminant analysis and kernel ridge",
+        tasks=("classification", "regression", "multilabel"),
+        setting="inductive",
+        source="Logarithmic opinion pool: Genest and Zidek 1986; stacking: Wolpert 1992",
+        hyperparameters=PoolHyperparameters,
+    )
+
+    def fit(self, problem: Problem, grid: Sequence[Setting], *, rough: bool = False) -> list[Fitted]:
+        """`{}` finds the weights; a setting with weights (of an earlier fit) is taken as it is."""
+        return [_fit(problem, setting or weigh(problem), rough) for setting in grid]
+
+    def hold_out(self, problem: Problem, grid: Sequence[Setting], folds: Folds) -> Scores:
+        """One cross-validation of the members serves; each row's weights come from the other folds."""
+        tempered, _ = _held_out(problem, folds)
+        rows, prior = folds.tested, prior_weights(len(tempered))
+        found = np.zeros(problem.targets.shape)
+        targets, fold = problem.targets[rows], folds.fold[rows]
+        found[rows] = cross_fitted(problem.activation, tempered, targets, prior, fold)
+        return np.stack([found] * len(grid))
+
+
+def members(problem: Problem) -> tuple[Member, ...]:
+    """Who is in the pool, the anchor first."""
+    others = _OTHERS[problem.task]
+    small = problem.targets.shape[1] <= _KERNEL_CLASSES and len(problem) <= _KERNEL_ROWS
+    return (*others, _KERNEL) if small else others
+
+
+def member_key(name: str, setting: Setting) -> str:
+    """A member's name in the pool's setting."""
+    fixed = [f"{key}={value:g}" for key, value in setting.items() if isinstance(value, float)]
+    return " ".join([name, *fixed])
+
+
+def weigh(problem: Problem) -> Setting:
+    """What each member's logits are multiplied by; members without weight are left out."""
+    folds = make_folds(problem)
+    tempered, factors = _held_out(problem, folds)
+    targets, prior = problem.targets[folds.tested], prior_weights(len(tempered))
+    weights = pool_weights(problem.activation, tempered, targets, prior)
+    keys = [member_key(*member) for member in members(problem)]
+    return {key: float(w * f) for key, w, f in zip(keys, weights, factors, strict=True) if w > 0}
+
+
+def _held_out(problem: Problem, folds: Folds) -> tuple[Scores, NDArray[np.float64]]:
+    """Out-of-fold logits [M, 1, m, C] of the members, each at its temperature, and those factors [M]."""
+    rows, targets = folds.tested, problem.targets[folds.tested]
+    found = np.stack([hold_out(METHODS[m], problem, [s], folds)[:, rows] for m, s in members(problem)])
+    factors = np.array([temperature(problem.activation, one[0], targets) for one in found])
+    return found * factors[:, None, None, None], factors
+
+
+def _fit(problem: Problem, setting: Setting, rough: bool) -> Fitted:
+    heads = []
+    for name, one in (*_OTHERS[problem.task], _KERNEL):
+        value = setting.get(member_key(name, one))
+        if value is not None:
+            fitted = METHODS[name].fit(problem, [one], rough=rough)[0]
+            heads.append(fitted.head.scaled(float(value)))
+    return Fitted(pool_heads(heads), setting)
+
+
+register(Pool())
