@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.graphs import extract, open_inputs
-from models.runtime import open_session
+from models.session import open_session
 
 ROWS = 3
 LENGTHS = (7, 5)

@@ -137,8 +137,8 @@ class Report(Record):
     unlabelled: int
     estimate: Estimate
     metrics: dict[str, float] = Field(
-        description="every out-of-fold metric, by name: those of the task, `set_coverage` and `set_size` where the model "
-        "gives prediction sets, and `false_alarms` where it tells the unknown"
+        description="every out-of-fold metric, by name: those of the task; `set_coverage` and `set_size` "
+        "where there are prediction sets; `false_alarms` where the unknown is told"
     )
     per_class: tuple[ClassReport, ...] = ()
     confusion: Confusion | None = None

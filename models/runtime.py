@@ -9,39 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from models.backbone import GRAPH, BackboneCard, read_card, split_tap
+from models.cut import INPUT, cut
 from models.graphs import prune
 from models.modalities import preprocessor
 from models.modalities.base import Prepared
+from models.session import CPU, open_session
 from models.store import verify_files
+
+__all__ = ["CPU", "Backbone", "Features", "expected_bytes", "open_session"]
 
 _LARGE_GRAPH = 32 * 1024 * 1024
 _TOKENIZER_FACTOR = 16
 """Bytes in memory for one of a tokenizer's file: 13 to 18 were measured for word and word-piece ones."""
 _WHOLE: tuple[str, ...] = ()
 Features = NDArray[np.float32]
-CPU = ("CPUExecutionProvider",)
-
-
-def open_session(graph: bytes, *, threads: int = 1, providers: Sequence[str] = CPU) -> Any:
-    """An ONNX Runtime session over a self-contained graph.
-
-    One intra-op thread, no spinning: lanes of one thread each beat one session of many threads
-    (docs/benchmarks.md), and a session may be run from several threads at once.
-    """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    session = ort.InferenceSession(graph, options, providers=list(providers))
-    session.disable_fallback()  # a GPU that fails while serving is to be noticed, not replaced by the CPU
-    session._model_bytes = None  # ONNX Runtime keeps a copy of the graph for that fallback alone
-    return session
 
 
 def expected_bytes(folder: Path, card: BackboneCard) -> int:
@@ -73,6 +57,7 @@ class Backbone:
         self._large = len(files[GRAPH]) > _LARGE_GRAPH
         self._lock = threading.Lock()
         self._sessions: dict[tuple[str, ...], Any] = {}
+        self._trunks: dict[str, Any] = {}
         self.nbytes = _beside_the_graph({name: len(data) for name, data in files.items()})
         self.session = self._load(self._key((self.card.default_tap,)), files[GRAPH])
 
@@ -85,6 +70,26 @@ class Backbone:
         outputs = self._session(names).run(names, self.preprocessor.collate(batch))
         found = dict(zip(names, outputs, strict=True))
         return {tap: _joined([found[part] for part in split_tap(tap)]) for tap in dict.fromkeys(taps)}
+
+    def edges(self, batch: Sequence[Prepared], tap: str) -> dict[str, NDArray[Any]]:
+        """What a tail that begins at `tap` is fed: the edges of the cut (`models.cut`), each [N, ...]."""
+        feeds = self.preprocessor.collate(batch)
+        if tap == INPUT:
+            return dict(feeds)
+        session = self._trunks.get(tap) or self._cut(tap)
+        taken = {name: feeds[name] for name in (value.name for value in session.get_inputs())}
+        names = [value.name for value in session.get_outputs()]
+        return dict(zip(names, session.run(names, taken), strict=True))
+
+    def _cut(self, tap: str) -> Any:
+        """The trunk below the cut, made on first use: it takes seconds for a large graph."""
+        with self._lock:
+            if tap not in self._trunks:
+                graph = verify_files(self.folder, self.card.files)[GRAPH]
+                trunk = cut(graph, tap, self.card.default_tap).trunk
+                self._trunks[tap] = self._open(trunk)
+                self.nbytes += len(trunk)
+            return self._trunks[tap]
 
     def _key(self, taps: Sequence[str]) -> tuple[str, ...]:
         # Pooling lower taps beside the top one costs a few per cent; a second copy of a large graph's

@@ -6,6 +6,7 @@ import io
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -54,10 +55,12 @@ class FakeTrunk:
     """Features are projections of how often each byte occurs. Contents beginning with `bad` do not decode.
 
     `gate` closed holds every run; `batches` has the contents of each run; `fail` makes runs raise.
+    `nbytes` is what it says it takes in memory.
     """
 
-    def __init__(self, card: BackboneCard) -> None:
+    def __init__(self, card: BackboneCard, nbytes: int = 0) -> None:
         self.card = card
+        self.nbytes = nbytes
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Semaphore(0)
@@ -84,6 +87,11 @@ class FakeTrunk:
             raise RuntimeError("out of memory at /secret/path")
         counts = np.stack([np.bincount(one, minlength=256) for one in batch]).astype(np.float32)
         return {tap: counts @ self._weights[tap].T for tap in taps}
+
+    def edges(self, batch: Sequence[Prepared], tap: str) -> dict[str, NDArray[Any]]:
+        self.batches.append([one.tobytes() for one in batch])
+        counts = np.stack([np.bincount(one, minlength=256) for one in batch]).astype(np.float32)
+        return {"edge_0": counts @ self._weights[tap].T}
 
     def device(self) -> Device:
         return "cpu"
@@ -175,9 +183,9 @@ def loaded(made_for: Manifest, seed: int = 0, version: int = 1) -> LoadedModel:
     return LoadedModel.load(made_for, version, head_onnx(made_for, seed))
 
 
-def signal_backbone(folder: Path) -> BackboneCard:
+def signal_backbone(folder: Path, id: str = "signal/tiny", seed: int = 3) -> BackboneCard:
     """A real, tiny ONNX backbone on disk: signals of POINTS values -> two taps."""
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(seed)
     sizes = {"low": (POINTS, DIMS["low"]), "top": (DIMS["low"], DIMS["top"])}
     weights = {f"w_{tap}": rng.normal(size=size).astype(np.float32) for tap, size in sizes.items()}
     nodes = [
@@ -191,7 +199,7 @@ def signal_backbone(folder: Path) -> BackboneCard:
         [helper.make_tensor_value_info(tap, TensorProto.FLOAT, ["n", dim]) for tap, dim in DIMS.items()],
         weights,
     )
-    made = card("signal/tiny", "signal").model_copy(update={"files": {GRAPH: sha256(graph)}})
+    made = card(id, "signal").model_copy(update={"files": {GRAPH: sha256(graph)}})
     write_backbone(folder, made, {GRAPH: graph})
     return made
 

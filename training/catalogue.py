@@ -6,7 +6,8 @@ from typing import Any
 
 from training.methods import METHODS, PROCEDURES
 from training.methods.base import ALL_MODALITIES
-from training.select import AUTO, REFERENCE
+from training.portfolio import REFERENCE
+from training.select import AUTO
 
 _AUTO: dict[str, Any] = {
     "name": AUTO,

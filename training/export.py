@@ -15,6 +15,9 @@ from training.honesty import Doubts
 from training.job import Job, Result
 from training.metrics import conformal_half_width
 
+_LEAST_RESIDUALS = 10
+"""The largest of n residuals covers n / (n + 1) of new ones: from fewer, an interval would promise too much."""
+
 
 def export(job: Job, result: Result, doubts: Doubts) -> Manifest:
     """Prove the graph on the examples, then write it with its golden examples and manifest.
@@ -58,8 +61,8 @@ def _proved(job: Job, result: Result, pack: Pack) -> tuple[bytes, Features, Feat
 
 
 def _half_width(job: Job, result: Result) -> float | None:
-    """Regression: half the width of the 95 % interval, from out-of-fold residuals."""
-    if job.spec.task != "regression" or not len(result.evidence.logits):
+    """Regression: half the width of the 95 % interval, from out-of-fold residuals; None from too few."""
+    if job.spec.task != "regression" or len(result.evidence.logits) < _LEAST_RESIDUALS:
         return None
     residuals = np.abs(result.evidence.logits - result.evidence.problem.targets).max(axis=1)
     return conformal_half_width(residuals)

@@ -122,7 +122,8 @@ def _source_of(job: Job, result: Result) -> Source | None:
     """The features of the result's backbone, at its tap if they were gathered; None without examples."""
     if not len(job.data.pack):
         return None
-    same = [source for source in job.sources if source.backbone.digest == result.backbone.digest]
+    known = [*job.sources, *job.rivals]
+    same = [source for source in known if source.backbone.digest == result.backbone.digest]
     return next((source for source in same if source.tap == result.tap), same[0] if same else None)
 
 

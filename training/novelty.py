@@ -3,7 +3,8 @@
 The line is drawn from the examples alone, each scored as if it had been left out, at rank
 ceil(0.95 (n + 1)) of their scores: a new example like them lies above it in at most 5 % of cases (Vovk,
 Gammerman, Shafer 2005). Averaging the distance with the score of a kernel ridge regression beats either
-(docs/benchmarks.md). With fewer than five examples of a class the left-out ones say more about the
+(UCI digits, three classes held out, AUROC at 5 and 20 shots: distance 91.2 and 96.5, score 90.5 and 95.4,
+both 92.2 and 97.0). With fewer than five examples of a class the left-out ones say more about the
 handful than about the class, and no line is drawn.
 """
 
@@ -25,6 +26,7 @@ LEVEL = 0.95
 LEAST_OF_A_CLASS, LEAST_VALUES = 5, 20
 _BYTES = 256 * 1024  # a model: a thousand models must fit into memory
 _FEWEST, _MOST = 64, 2000  # stored examples, whatever their size
+_KERNEL = 1000  # rows: the eigendecomposition takes half a second
 _JUDGED = 5000  # examples whose own novelty is looked at
 _WIDTH = 2.0  # of the kernel, in 1 / median squared distance
 _PENALTIES = tuple(float(value) for value in 10.0 ** np.arange(-2, 2.5, 0.5))
@@ -95,7 +97,7 @@ def _signs(support: Support, kept: Examples, rest: Examples) -> tuple[Kernel | N
     np.fill_diagonal(squared, np.inf)
     if kept.y is None or kept.scores is None or rest.scores is None:
         return None, _nearest(support, squared, rest)
-    if len(rest.X) or support.steps.nbytes + 2 * kept.scores.size > _BYTES:
+    if len(rest.X) or len(kept.X) > _KERNEL or support.steps.nbytes + 2 * kept.scores.size > _BYTES:
         own = 1 - np.concatenate([kept.scores, rest.scores]).max(axis=1, keepdims=True)
         return None, np.hstack([_nearest(support, squared, rest), own])
     kernel, left_out = _kernel(support, np.eye(kept.scores.shape[1])[kept.y])

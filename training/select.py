@@ -128,23 +128,27 @@ def _among_methods(source: Source, folds: Folds, progress: Progress) -> Choice:
         trials = [kept, *trials] if name == reference else trials
         bests.append(challenge(trials[0], trials[1:]))
         progress((done + 1) / len(names), f"Tried {name}.")
-    pool = _pool(kept.source, tried, folds)
-    champion, others = bests[0], bests[1:]
-    if pool is not None and clearly_better(
-        pool.evidence, champion.evidence, _POOL_LOSS_ERRORS, _POOL_HIT_ERRORS
-    ):
-        champion, others = pool, bests
-    everything = [*rejected, *tried, *([] if pool is None else [pool])]
-    return Choice(challenge(champion, others), tuple(everything))
+    pool = [] if _flawless(bests[0]) else _pool(kept.source, tried, folds)
+    champion = next((trial for trial in pool if _pool_helps(trial, bests[0])), bests[0])
+    return Choice(challenge(champion, bests), (*rejected, *tried, *pool))
 
 
-def _pool(source: Source, tried: Sequence[Trial], folds: Folds) -> Trial | None:
-    """The pool, from the trials of its members."""
+def _flawless(trial: Trial) -> bool:
+    """Whether every answer is right, so that nothing can be gained by a heavier head."""
+    return trial.evidence.problem.task != "regression" and bool(trial.evidence.hits.min() == 1)
+
+
+def _pool_helps(pool: Trial, champion: Trial) -> bool:
+    return clearly_better(pool.evidence, champion.evidence, _POOL_LOSS_ERRORS, _POOL_HIT_ERRORS)
+
+
+def _pool(source: Source, tried: Sequence[Trial], folds: Folds) -> list[Trial]:
+    """The pool, from the trials of its members; none where it would be the reference alone."""
     started = time.perf_counter()
     found = {member_key(trial.method, trial.setting): trial.evidence for trial in tried}
     evidence = pooled(source.learning, found, source.widen(folds))
     seconds = time.perf_counter() - started
-    return None if evidence is None else Trial(source, POOL, evidence, seconds)
+    return [] if evidence is None else [Trial(source, POOL, evidence, seconds)]
 
 
 def try_method(

@@ -95,7 +95,7 @@ class Engine:
         Raises InvalidRequest (no inputs), TooLarge, InvalidInput (an input that cannot be decoded),
         RateLimited `queue_full`, DeadlineExceeded and Unavailable.
         """
-        ask = Ask(contents, model, model.manifest.tap, embedding, background, deadline, unknown)
+        ask = Ask(contents, model, model.tap, embedding, background, deadline, unknown)
         return await self._answer(self._load_for(model), ask)
 
     def predict_sync(
@@ -107,7 +107,7 @@ class Engine:
         unknown: bool = False,
     ) -> Prediction:
         """`predict`, for a thread that may wait."""
-        ask = Ask(contents, model, model.manifest.tap, embedding, unknown=unknown)
+        ask = Ask(contents, model, model.tap, embedding, unknown=unknown)
         return self._answer_sync(self._load_for(model), ask)
 
     async def embed(

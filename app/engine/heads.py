@@ -7,7 +7,7 @@ gathering the weights into one padded tensor this copies no weights (docs/benchm
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -46,13 +46,30 @@ class GraphHead:
         return np.asarray(outputs, np.float32)
 
 
-Head = AffineHead | GraphHead
+@dataclass(frozen=True, eq=False)
+class TailHead:
+    """Blocks of its own above a cut of the backbone at `tap`, with a head on them."""
+
+    session: Any
+    tap: str
+    nbytes: int = 0
+
+    def apply(self, edges: Mapping[str, NDArray[Any]], rows: Sequence[int]) -> tuple[Outputs, Features]:
+        """Outputs [n, C] and features [n, D] of some rows of what the trunk gave."""
+        feeds = {value.name: edges[value.name][list(rows)] for value in self.session.get_inputs()}
+        outputs, features = self.session.run(None, feeds)
+        return np.asarray(outputs, np.float32), np.asarray(features, np.float32)
+
+
+Head = AffineHead | GraphHead | TailHead
 
 
 def load_head(manifest: Manifest, data: bytes, providers: Sequence[str] = CPU) -> Head:
     """The head in `data`, the bytes of `head.onnx`. Raises CorruptArtefact."""
     if manifest.head.kind == "graph":
         return GraphHead(_open(data, providers), len(data))
+    if manifest.head.kind == "tail":
+        return TailHead(_open(data, providers), manifest.tap, len(data))
     weight, bias = _affine_weights(data)
     if weight.shape != (manifest.head.out_dim, manifest.head.in_dim) or bias.shape != weight.shape[:1]:
         raise CorruptArtefact("The head's weights do not have the shape its manifest states.")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.engine.heads import AffineHead, GraphHead, Outputs, apply_affine
+from app.engine.heads import AffineHead, GraphHead, Outputs, TailHead, apply_affine
 from app.engine.queue import Queue, Step
 from app.engine.stats import Phases, Stats
 from app.engine.unknown import find_unknown
@@ -61,8 +61,7 @@ class Lanes:
         started = _clock()
         for item in items:
             item.work.started_ns = item.work.started_ns or started
-        features = run_trunk(items)
-        outputs = run_heads(items, features)
+        features, outputs = compute(items)
         broken = [item for item, row in zip(items, outputs, strict=True) if row is None]
         if broken:
             message = "The model's head failed on this batch; try again."
@@ -113,6 +112,55 @@ def prepare(items: list[Item]) -> list[Item]:
             fail([item], InvalidInput(f"{where} cannot be decoded.", code="undecodable", param="input"))
         item.prepare_ns = _clock() - started
     return [item for item in items if not item.work.over()]
+
+
+def compute(items: list[Item]) -> tuple[list[Features], list[Outputs | None]]:
+    """Each item's features [D] and outputs [C]: first those at taps, then those with tails of their own."""
+    if not any(tail_of(item) for item in items):
+        features = run_trunk(items)
+        return features, run_heads(items, features)
+    found: dict[int, tuple[Features, Outputs | None]] = {}
+    for rows in _alike(items):
+        group = [items[row] for row in rows]
+        features, outputs = run_tails(group) if tail_of(group[0]) else compute(group)
+        found.update(zip(rows, zip(features, outputs, strict=True), strict=True))
+    return [found[row][0] for row in range(len(items))], [found[row][1] for row in range(len(items))]
+
+
+def tail_of(item: Item) -> TailHead | None:
+    """The item's tail, if its model has one."""
+    head = item.work.ask.model.head if item.work.ask.model is not None else None
+    return head if isinstance(head, TailHead) else None
+
+
+def _alike(items: list[Item]) -> list[list[int]]:
+    """Rows by where the shared part of the backbone ends for them: at taps, or at one cut."""
+    groups: dict[str | None, list[int]] = {}
+    for row, item in enumerate(items):
+        tail = tail_of(item)
+        groups.setdefault(tail.tap if tail else None, []).append(row)
+    return list(groups.values())
+
+
+def run_tails(items: list[Item]) -> tuple[list[Features], list[Outputs | None]]:
+    """One run of the trunk below a cut for all, then each model's own tail on its rows."""
+    features: list[Features] = [NO_OUTPUTS] * len(items)
+    outputs: list[Outputs | None] = [None] * len(items)
+    by_tail: dict[TailHead, list[int]] = {}
+    for row, item in enumerate(items):
+        if (tail := tail_of(item)) is not None:
+            by_tail.setdefault(tail, []).append(row)
+    batch = [item.prepared for item in items if item.prepared is not None]
+    edges = items[0].work.trunk.edges(batch, next(iter(by_tail)).tap)
+    for tail, rows in by_tail.items():
+        try:
+            answers, embeddings = tail.apply(edges, rows)
+        except Exception:
+            log.exception("a tail failed on a batch of %d", len(rows))
+            continue
+        for row, answer, embedding in zip(rows, answers, embeddings, strict=True):
+            outputs[row], features[row] = answer, embedding
+    return features, outputs
 
 
 def run_trunk(items: list[Item]) -> list[Features]:

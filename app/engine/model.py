@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engine.heads import Head, Outputs, load_head
+from app.engine.heads import Head, Outputs, TailHead, load_head
 from app.engine.stats import Stats
 from models.manifest import Manifest
 from models.novelty import Novelty
@@ -42,6 +42,11 @@ class LoadedModel:
         """
         known = None if novelty is None else Novelty.from_bytes(novelty, manifest.head.in_dim)
         return cls(manifest, version, load_head(manifest, head, providers), novelty=known)
+
+    @property
+    def tap(self) -> str | None:
+        """Where its features are taken; None where it has a tail, which knows its own cut."""
+        return None if isinstance(self.head, TailHead) else self.manifest.tap
 
     @property
     def nbytes(self) -> int:

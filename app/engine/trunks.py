@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
 
 from app.engine.memory import Memory, Slot
 from app.engine.providers import Device, device_of
@@ -48,6 +50,7 @@ class Runnable(Protocol):
     def prepare(self, content: bytes) -> Prepared: ...
     def size(self, prepared: Prepared) -> int: ...
     def run(self, batch: Sequence[Prepared], taps: Sequence[str]) -> dict[str, Features]: ...
+    def edges(self, batch: Sequence[Prepared], tap: str) -> dict[str, NDArray[Any]]: ...
     def device(self) -> Device: ...
 
 
@@ -60,6 +63,7 @@ class OnnxTrunk:
         self.prepare = backbone.preprocessor.prepare
         self.size = backbone.preprocessor.size
         self.run = backbone.run
+        self.edges = backbone.edges
         self._backbone = backbone
         self._device = device_of(backbone.session, providers)
 
@@ -90,10 +94,19 @@ class Trunk:
     def run(self, batch: Sequence[Prepared], taps: Sequence[str]) -> dict[str, Features]:
         """Features of a batch, each tap [n, D]."""
         features = self._runnable.run(batch, taps)
+        self._weigh()
+        return features
+
+    def edges(self, batch: Sequence[Prepared], tap: str) -> dict[str, NDArray[Any]]:
+        """What the tails that begin at `tap` are fed, each tensor [n, ...]."""
+        edges = self._runnable.edges(batch, tap)
+        self._weigh()
+        return edges
+
+    def _weigh(self) -> None:
         if self._runnable.nbytes != self.nbytes:
             self.nbytes = self._runnable.nbytes
             self._grown()
-        return features
 
     @property
     def sizes_differ(self) -> bool:

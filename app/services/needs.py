@@ -36,6 +36,20 @@ def check_needs(
             code="no_unlabelled_data",
             param="unlabelled_file",
         )
+    if "target_labels" in needs and not (unlabelled and unlabelled.labelled):
+        raise InvalidInput(
+            f"The method {name} learns how the target differs from labelled examples of it, and there are "
+            "none: give a few in unlabelled_file.",
+            code="no_target_labels",
+            param="unlabelled_file",
+        )
+    if "target_labels" in needs and not (unlabelled and unlabelled.labelled):
+        raise InvalidInput(
+            f"The method {name} compares a source with the target's own labels, and there are none: give some "
+            "labelled examples of the target in the unlabelled_file.",
+            code="no_target_labels",
+            param="unlabelled_file",
+        )
     strange = set(unlabelled.labels) - set(training.labels) if unlabelled else set()
     if strange:
         raise InvalidInput(

@@ -17,7 +17,7 @@ from models.manifest import InputSpec, SignalGrid
 from models.modalities.base import Feeds, Prepared
 from models.modalities.faults import fault
 
-MIN_VALUES = 2
+MIN_VALUES = 1
 MAX_VALUES = 1_000_000
 Vector = NDArray[np.float64]
 
@@ -85,7 +85,7 @@ def _gridded(values: Vector, grid: Vector, where: str) -> Series:
 def _numbers(value: object, where: str) -> Vector:
     vector = _cast(value, where)
     if len(vector) < MIN_VALUES:
-        raise fault(where, "a signal has at least 2 values.", "bad_signal")
+        raise fault(where, "a signal has at least one value.", "bad_signal")
     if len(vector) > MAX_VALUES:
         raise fault(where, "the signal has over 1,000,000 values. Resample it.", "too_large", TooLarge)
     if not np.isfinite(vector).all():

@@ -69,6 +69,37 @@ def test_an_import_is_one_line_and_can_be_served(tmp_path: Path) -> None:
     assert lines[0]["error"]["code"] == "output"
 
 
+def test_verify_and_export_answer_in_lines(tmp_path: Path) -> None:
+    install(pixels(), tmp_path / "root")
+    status, lines, progress = command("verify", "--roots", tmp_path / "root", tmp_path / "absent")
+    assert (status, progress) == (0, "image/pixels: verifying\n")
+    assert [(line["id"], line["ok"], line["taps"]) for line in lines] == [("image/pixels", True, 1)]
+    asked = ["export", "image/pixels", tmp_path / "net.onnx", "--roots", tmp_path / "root"]
+    assert command(*asked)[0] == 0
+    status, (refusal,), _ = command(*asked)
+    assert (status, refusal["error"]["code"]) == (1, "exists")
+    status, (refusal,), _ = command("export", "image/none", "x", "--roots", tmp_path / "root")
+    assert (status, refusal["error"]["code"]) == (1, "backbone_not_found")
+
+
+def test_the_card_of_an_export_is_a_spec(tmp_path: Path) -> None:
+    folder = install(pixels(), tmp_path / "root")
+    command("export", "image/pixels", tmp_path / "net.onnx", "--roots", tmp_path / "root")
+    options = ["--name", "mine", "--modality", "image", "--root", tmp_path / "root"]
+    status, lines, _ = command(
+        "import", tmp_path / "net.onnx", *options, "--preprocess", tmp_path / "net.json"
+    )
+    assert (status, lines[0].get("error")) == (0, None)
+    assert read_card(tmp_path / "root/onnx/mine").preprocess == read_card(folder).preprocess
+
+
+def test_a_folder_that_may_not_be_written_is_a_line_too(tmp_path: Path) -> None:
+    install(pixels(), tmp_path / "root")
+    (tmp_path / "file").touch()
+    status, (refusal,), _ = command("setup", tmp_path / "file")
+    assert (status, refusal["error"]["code"]) == (1, "io")
+
+
 def test_an_unreadable_spec_is_an_error_of_ours(tmp_path: Path) -> None:
     spec = tmp_path / "spec.json"
     spec.write_text("{")

@@ -18,10 +18,12 @@ from tritonclient.utils import InferenceServerException
 
 from app.api import oip
 from app.engine.engine import Engine
+from app.engine.model import LoadedModel
 from app.services.catalogue import Catalogue
 from app.services.serving import Serving
-from models.manifest import Manifest
-from tests.trunks import DIMS, POINTS, FakeShelf, FakeTrunk, card, loaded, manifest
+from models.manifest import Manifest, Rejection
+from tests.trunks import DIMS, POINTS, FakeShelf, FakeTrunk, card, head_onnx, loaded, manifest
+from training.novelty import Examples, fit_novelty
 
 TEXT, SIGNAL = card(), card("signal/fake", "signal")
 MODELS: dict[str, Manifest] = {
@@ -31,6 +33,16 @@ MODELS: dict[str, Manifest] = {
     "peaks": manifest(SIGNAL, 2, task="regression"),
 }
 TEXTS = np.array(["my red bike", "a green leaf", "blauer Schließtag"], dtype=object)
+
+
+def wary(trunk: FakeTrunk) -> LoadedModel:
+    """A model to which everything but runs of one letter is unknown."""
+    contents = [np.frombuffer(bytes([97 + i % 4] * (1 + i % 3)), np.uint8) for i in range(24)]
+    found = fit_novelty(Examples(trunk.run(contents, ["top"])["top"]))
+    assert found is not None
+    rejection = Rejection(threshold=found[0].threshold, false_alarms=found[1])
+    made_for = manifest(TEXT).model_copy(update={"rejection": rejection})
+    return LoadedModel.load(made_for, 1, head_onnx(made_for), novelty=found[0].to_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +59,8 @@ def serving(trunk: FakeTrunk) -> Iterator[Serving]:
                 "acme", name, version, lambda m=made_for, v=version: loaded(m, seed=v, version=v)
             )
         catalogue.set_alias("acme", name, "live", 2)
+    catalogue.put_version("acme", "wary", 1, lambda: wary(trunk))
+    catalogue.set_alias("acme", "wary", "live", 1)
     engine = Engine(shelf, lanes=1, max_queue=64, open_trunk=shelf.open)
     yield Serving(engine, catalogue)
     engine.close()
@@ -146,6 +160,26 @@ def test_without_outputs_all_but_the_embedding_come(client: triton.InferenceServ
     assert result.as_numpy("scores").shape == (3, 3)
 
 
+def test_unknown_comes_to_who_asks_for_it_by_name(
+    client: triton.InferenceServerClient, trunk: FakeTrunk
+) -> None:
+    names = [spec["name"] for spec in client.get_model_metadata("wary")["outputs"]]
+    assert names == ["label", "scores", "embedding", "unknown"]
+    assert {o["name"] for o in client.infer("wary", texts()).get_response()["outputs"]} == {"label", "scores"}
+    for binary in (True, False):
+        asked = [triton.InferRequestedOutput("unknown", binary_data=binary)]
+        result = client.infer("wary", texts(binary), outputs=asked)
+        found = result.as_numpy("unknown")
+        assert (found.dtype, found.shape) == (np.dtype(bool), (3,))
+        assert found.all()
+        assert result.get_response()["outputs"][0]["datatype"] == "BOOL"
+
+
+def test_a_model_that_cannot_tell_has_no_such_output(client: triton.InferenceServerClient) -> None:
+    with pytest.raises(InferenceServerException, match="no such output"):
+        client.infer("colours", texts(), outputs=[triton.InferRequestedOutput("unknown")])
+
+
 def test_versions_answer_by_path_and_by_reference(client: triton.InferenceServerClient) -> None:
     first = client.infer("colours", texts(), model_version="1")
     assert first.get_response()["model_version"] == "1"
@@ -209,11 +243,11 @@ def test_statistics_count_requests_inputs_and_batches(
 
 
 def test_listings(http: httpx.Client, client: triton.InferenceServerClient) -> None:
-    assert http.get("/models").json() == {"models": sorted(MODELS)}
+    assert http.get("/models").json() == {"models": sorted([*MODELS, "wary"])}
     assert http.get("/models", headers={"x-tenant": "other"}).json() == {"models": []}
     index = client.get_model_repository_index()
     assert {"name": "colours", "version": "1", "state": "READY", "reason": ""} in index
-    assert len(index) == 2 * len(MODELS)
+    assert len(index) == 2 * len(MODELS) + 1
     assert http.post("/repository/index", content=b"[").status_code == 400
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.signal import savgol_filter
 
 from models.backbone import GRAPH
 from models.runtime import open_session
@@ -43,6 +44,25 @@ def test_snv_takes_offset_and_gain_away(gain: float, offset: float) -> None:
 def test_snv_of_a_constant_signal_is_zero(level: float) -> None:
     got = run(raw(), "snv", np.full((1, 256), level, np.float32))
     np.testing.assert_array_equal(got, np.zeros((1, 256)))
+
+
+def standardised(x: Array) -> Array:
+    return (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True)
+
+
+@pytest.mark.parametrize(("gain", "offset", "tilt"), [(1, 0, 0), (1e-9, 5e-9, 0), (1, 100, 0), (1, 0, 0.3)])
+def test_derivative_takes_offset_gain_and_slope_away(gain: float, offset: float, tilt: float) -> None:
+    at = np.arange(256)
+    shape = np.sin(at * np.array([[0.1], [0.3]])) + at * np.array([[0.0], [0.01]])
+    slopes = savgol_filter(shape, 15, 2, deriv=1, axis=1)[:, 7:-7]
+    got = run(raw(), "derivative", (gain * (shape + tilt * at) + offset).astype(np.float32))
+    np.testing.assert_allclose(got, standardised(slopes), atol=2e-3)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.1, -1e6])
+def test_derivative_of_a_straight_line_is_all_but_zero(slope: float) -> None:
+    line = (3 + slope * np.arange(256, dtype=np.float32))[None]
+    assert np.abs(run(raw(), "derivative", line)).max() < 0.02
 
 
 def test_logmel_is_windowed_fourier_power_through_the_mel_filters() -> None:

@@ -34,7 +34,8 @@ torch = pytest.importorskip("torch")
 models = pytest.importorskip("torchvision.models")
 functional = pytest.importorskip("torchvision.transforms.functional")
 
-from training.backbones import draft as drafts  # noqa: E402 (after torch is known to be there)
+from tests import real_weights  # noqa: E402 (after torch is known to be there)
+from training.backbones import draft as drafts  # noqa: E402
 from training.backbones.hub.torch_side import to_onnx  # noqa: E402
 from training.backbones.vision import network, origin, state  # noqa: E402
 
@@ -350,3 +351,35 @@ def test_networks_of_tokens_and_of_channels_last(make: Any, dims: dict[str, int]
     draft = network.draft(make().eval(), how, scaling)
     card = drafts.place(drafts.card_of("torchvision/tiny", draft, "none", "random"), draft, tmp_path, silent)
     assert {tap.name: tap.dim for tap in card.taps if "_stat" not in tap.name} == dims
+
+
+# --- real weights -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mobilenet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A file of real weights of mobilenet_v2, and the folder they are from."""
+    data = os.environ.get("DURIAN_TEST_DATA")
+    if not data or not (Path(data) / real_weights.MOBILENET).is_dir():
+        pytest.skip("DURIAN_TEST_DATA names no folder with the weights of MobileNetV2")
+    folder = Path(data) / real_weights.MOBILENET
+    path = tmp_path_factory.mktemp("real") / "weights.pt"
+    torch.save(real_weights.mobilenet_v2(folder), path)
+    return path, folder
+
+
+def test_real_weights_compute_what_torch_computes(mobilenet: tuple[Path, Path], tmp_path: Path) -> None:
+    weights, folder = mobilenet
+    net = models.mobilenet_v2(weights=None)
+    net.load_state_dict(torch.load(weights, weights_only=True))
+    card = place(weights, tmp_path, "mobilenet_v2")
+    backbone = Backbone(tmp_path / card.id)
+    check_embedding(backbone, net.eval(), "classifier.1")
+    # The same pictures through the model that the weights are from, which pads its maps otherwise.
+    with np.load(folder / "golden.npz", allow_pickle=False) as golden:
+        pictures, expected, logits = (golden[name] for name in ("images_uint8_nhwc", "embedding", "logits"))
+    got = backbone.run(list(pictures), ["embedding"])["embedding"]
+    cosines = (got * expected).sum(1) / np.linalg.norm(got, axis=1) / np.linalg.norm(expected, axis=1)
+    assert cosines.min() > 0.8
+    named = net.classifier(torch.from_numpy(got)).argmax(1).numpy()
+    assert np.mean(named == logits[:, 1:].argmax(1)) >= 0.75  # class 0 there is the background

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from app.engine.engine import Engine
+from app.engine.memory import Memory
 from app.engine.model import LoadedModel
 from app.services.catalogue import Catalogue, Load, Reference
+from app.services.serving import Serving
 from models.errors import Conflict, CorruptArtefact, NotFound
-from tests.trunks import card, head_onnx, loaded, manifest
+from tests.trunks import FakeShelf, FakeTrunk, card, head_onnx, loaded, manifest
 
 MADE_FOR = manifest(card())
 HEAD = head_onnx(MADE_FOR)
@@ -188,3 +192,101 @@ def test_thousands_of_models_cost_little_until_used() -> None:
     entries = catalogue.snapshot("acme")
     assert len(entries) == 5_000
     assert all(entry.versions[1].loaded is None for entry in entries.values())
+
+
+def counted(catalogue: Catalogue, name: str, seed: int) -> list[str]:
+    """Add a model; the list grows by the loading thread's name with each load."""
+    loads: list[str] = []
+
+    def load() -> LoadedModel:
+        loads.append(threading.current_thread().name)
+        return loaded(MADE_FOR, seed)
+
+    catalogue.put_version("acme", name, 1, load)
+    catalogue.set_alias("acme", name, "live", 1)
+    return loads
+
+
+def test_the_least_recently_used_model_makes_room_and_comes_back() -> None:
+    size = loaded(MADE_FOR).nbytes
+    assert size == 3 * 7 * 4  # three classes, six features and a bias, float32
+    catalogue = Catalogue(Memory(2 * size))
+    loads = {name: counted(catalogue, name, seed) for seed, name in enumerate(("a", "b", "c"))}
+    for name in ("a", "b", "a", "c", "a"):
+        catalogue.resolve("acme", name)
+    assert {name: len(made) for name, made in loads.items()} == {"a": 1, "b": 1, "c": 1}
+    assert catalogue.find("acme", "b").loaded is None
+    catalogue.resolve("acme", "b")
+    assert {name: len(made) for name, made in loads.items()} == {"a": 1, "b": 2, "c": 1}
+    assert catalogue.find("acme", "c").loaded is None
+
+
+def test_a_model_that_a_request_holds_is_not_loaded_twice() -> None:
+    catalogue = Catalogue(Memory(1))
+    loads = counted(catalogue, "a", 0)
+    counted(catalogue, "b", 1)
+    held = catalogue.resolve("acme", "a")
+    catalogue.resolve("acme", "b")
+    assert catalogue.resolve("acme", "a") is held
+    assert len(loads) == 1
+    del held
+    assert catalogue.find("acme", "a").loaded is None
+
+
+def test_a_removed_model_leaves_the_memory() -> None:
+    memory = Memory(1_000_000)
+    catalogue = Catalogue(memory)
+    for seed, name in enumerate("ab"):
+        counted(catalogue, name, seed)
+        catalogue.resolve("acme", name)
+    assert memory.use()[1].loaded == 2
+    catalogue.remove_model("acme", "a")
+    assert memory.use()[1].loaded == 1
+
+
+def test_answers_and_counters_outlive_a_models_unloading() -> None:
+    """Two models in the room of one, asked in turn: each answer needs a load, off the event loop."""
+    memory = Memory(1)
+    catalogue = Catalogue(memory)
+    loads = {name: counted(catalogue, name, seed) for seed, name in enumerate("ab")}
+    shelf = FakeShelf(FakeTrunk(card()))
+    engine = Engine(shelf, lanes=1, memory=memory, open_trunk=shelf.open)
+
+    async def ask(name: str) -> object:
+        return (await serving.predict("acme", name, ["red", "green"])).rows
+
+    async def scenario() -> None:
+        first = {name: await ask(name) for name in "ab"}
+        assert first["a"] != first["b"]
+        for name in "abab":
+            assert await ask(name) == first[name]
+
+    serving = Serving(engine, catalogue)
+    try:
+        asyncio.run(scenario())
+    finally:
+        engine.close()
+    for name, made in loads.items():
+        assert len(made) == 3
+        assert threading.main_thread().name not in made
+        stats = catalogue.find("acme", name).stats
+        assert stats is not None
+        assert (stats.snapshot().success.count, stats.snapshot().inferences) == (3, 6)
+
+
+def test_eight_threads_share_a_catalogue_that_is_too_small() -> None:
+    size = loaded(MADE_FOR).nbytes
+    catalogue = Catalogue(Memory(2 * size))
+    expected = []
+    for seed in range(5):
+        counted(catalogue, f"model-{seed}", seed)
+        expected.append(loaded(MADE_FOR, seed).head.table)
+
+    def ask(i: int) -> bool:
+        seed = i * 7 % 5
+        return bool((catalogue.resolve("acme", f"model-{seed}").head.table == expected[seed]).all())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(400)))
+    entries = catalogue.snapshot("acme").values()
+    assert sum(entry.versions[1].loaded is not None for entry in entries) <= 2

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from app.runners.local import LocalRunner
+from models.recommendation import RecommendationSpec
 from tests.training_support import Bench, blobs, names_of
 from training import child, fit
 
@@ -121,3 +123,43 @@ def test_child_dies_with_its_parent() -> None:
     parent.join()
     with pytest.raises(EOFError):  # the pipe's last writer is gone only when the grandchild is
         reader.poll(10) and reader.recv()
+
+
+def recommendation_spec(tmp_path: Path, **change: Any) -> str:
+    problem = blobs("classification")
+    bench = Bench(tmp_path)
+    path, digest, pack = bench.pack("train", "classification", names_of(problem))
+    bench.embed(pack, problem.X, bench.backbone())
+    spec = RecommendationSpec(
+        task="classification",
+        modality="image",
+        training_pack=path,
+        training_digest=digest,
+        backbones=(bench.backbone(),),
+        default_taps={"text/tiny": "top"},
+        features=str(bench.cache.path),
+    )
+    return spec.model_copy(update=change).canonical().decode()
+
+
+def test_a_recommendation_is_one_message(tmp_path: Path) -> None:
+    sink = Sink()
+    child.recommend(recommendation_spec(tmp_path), sink)
+    (message,) = sink.messages
+    assert message["recommendation"]["candidates"][0]["tap"] == "top"
+    assert sink.closed
+
+
+def test_a_recommendation_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    sink = Sink()
+    child.recommend(recommendation_spec(tmp_path, training_pack="nowhere"), sink)
+    assert sink.closed
+    assert [message["failed"]["code"] for message in sink.messages] == ["data_gone"]
+
+
+def test_a_recommendation_comes_from_a_child_process(tmp_path: Path) -> None:
+    spec = RecommendationSpec.model_validate_json(recommendation_spec(tmp_path))
+    run = LocalRunner().recommend(spec)
+    (message,) = run.messages(60)
+    run.kill()
+    assert message["recommendation"]["examples"] == 24

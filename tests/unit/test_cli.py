@@ -20,6 +20,7 @@ from app.client.retry import Retry
 from app.commands import choices, training
 from models import base
 from models.errors import NotFound
+from models.shelf import SHIPPED
 
 Route = tuple[str, str]
 FILE = {
@@ -521,6 +522,36 @@ def test_what_goes_wrong_on_the_training_side_is_an_error(
     assert message in result.stderr
 
 
+SOUND = {"id": "a/b", "ok": True, "taps": 2, "batch_difference": 2e-7, "seconds": 0.25}
+BROKEN = {"id": "c/[d]", "ok": False, "seconds": 0.1, "code": "corrupt_artefact", "message": "It is not."}
+
+
+def test_verify_tells_a_line_a_backbone_and_fails_with_the_worst(data: Path, process: Any) -> None:
+    commands = process(0, f"{json.dumps(SOUND)}\n")
+    result = durian("backbones", "verify")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        "ok      a/b: 2 taps, alone and batched differ by 2e-07, 0.2 s\n",
+    )
+    roots = ["--roots", str(data / "embedded"), str(SHIPPED), str(data / "backbones")]
+    assert commands[0][3:] == ["verify", *roots]
+    process(0, f"{json.dumps(SOUND)}\n{json.dumps(BROKEN)}\n")
+    result = durian("backbones", "verify", "a/b", "c/[d]")
+    assert result.exit_code == 1
+    assert result.stdout.endswith("\nFAILED  c/[d]: It is not. (corrupt_artefact)\n")
+    assert commands[-1][3:6] == ["verify", "a/b", "c/[d]"]
+    result = durian("backbones", "verify", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["data"]) == (1, [SOUND, BROKEN])
+
+
+def test_export_says_what_it_wrote(data: Path, process: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands = process(0, '{"id": "a/b.low", "files": {"net.onnx": "x", "net.tokenizer.json": "y"}}\n')
+    monkeypatch.chdir(data)
+    result = durian("backbones", "export", "a/b", "net.onnx", "--tap", "low")
+    assert result.stdout == "wrote a/b.low to net.onnx: net.onnx, net.tokenizer.json and its card\n"
+    assert commands[0][3:8] == ["export", "a/b", str(data / "net.onnx"), "--tap", "low"]
+
+
 def test_serve_starts_the_service_with_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
     from app import main
 
@@ -548,6 +579,30 @@ def test_what_stops_the_service_from_starting_is_one_line(monkeypatch: pytest.Mo
 # --- the package --------------------------------------------------------------------------------
 
 
+CANDIDATE = {"backbone": "text/a", "tap": "top", "logme": 0.25, "h_score": None}
+RECOMMENDATION = {
+    "object": "recommendation",
+    "setting": {"name": "few-shot", "why": "A typical class has 5 labelled examples."},
+    "candidates": [
+        CANDIDATE | {"loo": {"metric": "accuracy", "value": 0.9, "n": 10}},
+        CANDIDATE | {"tap": "low", "loo": None},
+    ],
+    "advice": ["Label [more]."],
+}
+
+
+def test_recommend_shows_the_setting_the_order_and_the_advice(service: Service, tmp_path: Path) -> None:
+    service.routes[("POST", "/v1/recommendations")] = RECOMMENDATION
+    (tmp_path / "new.csv").write_text("text,label")
+    shown = durian("recommend", str(tmp_path / "new.csv"), "--unlabelled", "file-2", "--most", "1").stdout
+    assert service.bodies("/v1/recommendations") == [{"training_file": "file-1", "unlabelled_file": "file-2"}]
+    assert shown.splitlines()[0] == "few-shot: A typical class has 5 labelled examples."
+    assert "accuracy 0.9" in shown
+    assert "low" not in shown
+    assert shown.splitlines()[-1] == "- Label [more]."
+    assert json.loads(durian("recommend", "file-1", "--json").stdout) == RECOMMENDATION
+
+
 def test_choices_are_those_of_the_contract() -> None:
     assert get_args(choices.Modality) == get_args(base.ModalityName)
     assert get_args(choices.Task) == get_args(base.TaskName)
@@ -567,6 +622,7 @@ def test_help_works_as_a_module() -> None:
         "worker",
         "demo",
         "predict",
+        "recommend",
         "backbones",
         "files",
         "datasets",

@@ -149,6 +149,12 @@ CALLS: list[tuple[Callable[[Client], Any], str, str, Any]] = [
     (lambda c: c.backbones.retrieve("text/minilm-l6"), "GET", "/v1/backbones/text/minilm-l6", BACKBONE),
     (lambda c: c.predict("intents", "hello"), "POST", "/v1/predictions", PREDICTIONS),
     (lambda c: c.embeddings("text/minilm-l6", ["a"]), "POST", "/v1/embeddings", EMBEDDINGS),
+    (
+        lambda c: c.recommend("file-1", unlabelled_file="file-2"),
+        "POST",
+        "/v1/recommendations",
+        {"setting": {"name": "few-shot", "why": "So."}, "candidates": []},
+    ),
     (lambda c: c.health(), "GET", "/v2/health/ready", {"ready": True}),
 ]
 

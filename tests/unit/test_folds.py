@@ -63,3 +63,54 @@ def test_seed_decides_the_folds() -> None:
     first, again, other = (make_folds(blobs("classification", seed=s)).fold for s in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+def test_middling_numbers_are_dealt_several_times() -> None:
+    few, some, many = (make_folds(of_classes(n, n)) for n in (15, 40, 200))
+    assert (len(few.repeats), len(some.repeats), len(many.repeats)) == (0, 2, 0)
+    deals = [some.fold.tolist(), *(again.fold.tolist() for again in some.repeats)]
+    assert len({tuple(deal) for deal in deals}) == 3
+    assert all(again.count == some.count for again in some.repeats)
+    assert all(len(again.fold) == 83 for again in some.extended(3).repeats)
+
+
+def test_part_tests_at_least_so_many_rows() -> None:
+    folds = make_folds(of_classes(300, 300))
+    part = folds.part(200)
+    assert 200 <= len(part.tested) < 400
+    assert part.count == 2
+    np.testing.assert_array_equal(part.fold[part.tested], folds.fold[part.tested])
+    assert folds.part(600) is folds
+
+
+def two_domains(source: int, target: int, task: str = "classification") -> Problem:
+    """Rows of two classes a domain, the source's first."""
+    y = np.concatenate([np.arange(source) % 2, np.arange(target) % 2])
+    values = y if task == "classification" else y[:, None].astype(float)
+    marks = np.arange(len(y)) >= source
+    return Problem(np.zeros((len(y), 1), np.float32), values, task, ("a", "b"), in_target=marks)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "task", "judged"),
+    [
+        (20, 6, "classification", "target"),
+        (20, 5, "classification", "source"),
+        (0, 4, "classification", "target"),
+        (20, 10, "regression", "target"),
+        (20, 9, "regression", "source"),
+    ],
+)
+def test_one_domain_is_judged_by(source: int, target: int, task: str, judged: str) -> None:
+    problem = two_domains(source, target, task)
+    expected = np.flatnonzero(problem.in_target == (judged == "target"))
+    folds = make_folds(problem)
+    np.testing.assert_array_equal(folds.tested, expected)
+    assert all(not predict[np.setdiff1d(np.arange(len(problem)), expected)].any() for _, predict in folds)
+
+
+def test_repeats_are_of_the_judged_domain_too() -> None:
+    folds = make_folds(two_domains(300, 60))
+    assert folds.repeats
+    for again in folds.repeats:
+        np.testing.assert_array_equal(again.tested, np.arange(300, 360))

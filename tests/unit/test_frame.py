@@ -40,3 +40,20 @@ def test_equal_rows_do_not_divide_by_zero() -> None:
     frame = Frame.of(X)
     assert frame.axes is None
     np.testing.assert_array_equal(frame.enter(X), np.zeros((4, 3)))
+
+
+def test_parts_of_a_joined_tap_weigh_the_same() -> None:
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(size=(40, 3)), 100 * rng.normal(size=(40, 5))], axis=1)
+    frame = Frame.of(X, (3, 5))
+    parts = np.split((X - frame.mean) / frame.scale, [3], axis=1)
+    assert [(part**2).sum(axis=1).mean() for part in parts] == pytest.approx([0.5, 0.5])
+    assert (frame.enter(X) ** 2).sum(axis=1).mean() == pytest.approx(1)
+
+
+def test_head_over_parts_is_lifted_exactly() -> None:
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(9, 20)) * np.repeat([1, 50], 10) + 3
+    frame = Frame.of(X, (10, 10))
+    head = AffineHead(rng.normal(size=(4, 8)), rng.normal(size=4), "softmax")
+    np.testing.assert_allclose(head.lifted(frame).logits(X), head.logits(frame.enter(X)), atol=1e-5)

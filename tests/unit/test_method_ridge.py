@@ -1,17 +1,19 @@
-"""Ridge regression against scikit-learn and against leaving rows out for real."""
+"""Ridge regression against scikit-learn, and how its penalty is chosen."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_diabetes
 from sklearn.linear_model import Ridge
 
 from models.base import TaskName
 from tests.training_support import blobs
+from training.frame import Frame
 from training.heads import scores
 from training.methods import METHODS
 from training.methods.base import Problem
-from training.methods.ridge import Spectrum
+from training.spectrum import Spectrum
 
 RIDGE = METHODS["ridge"]
 
@@ -30,25 +32,28 @@ def test_values_are_those_of_scikit_learn(n: int, dim: int) -> None:
     np.testing.assert_allclose(scores(fitted.head, problem.X), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize(("n", "dim"), [(12, 3), (7, 15)])
-def test_leave_one_out_formula_is_leaving_one_out(n: int, dim: int) -> None:
-    problem = random_problem(n, dim)
-    formula = Spectrum.of(problem.X, problem.targets).leave_one_out(0.5)
-    for row in range(n):
-        rest = problem.take(np.arange(n) != row)
-        model = Ridge(alpha=0.5).fit(rest.X.astype(np.float64), rest.y)
-        np.testing.assert_allclose(formula[row], model.predict(problem.X[row : row + 1])[0], atol=1e-6)
+@pytest.mark.parametrize(("n", "rule"), [(50, "best_penalty"), (20, "likeliest_penalty")])
+def test_auto_is_left_out_error_of_many_and_evidence_of_few(n: int, rule: str) -> None:
+    problem = random_problem(n, 5)
+    spectrum = Spectrum.of_rows(problem.X - problem.X.mean(axis=0), problem.targets)
+    chosen = float(RIDGE.fit(problem, [{"penalty": "auto"}])[0].setting["penalty"])  # type: ignore[arg-type]
+    expected = getattr(spectrum, rule)()  # on powers of ten; evidence is searched more finely
+    assert expected / 5 < chosen < expected * 5
 
 
-def test_auto_takes_the_penalty_of_least_left_out_error() -> None:
-    problem = random_problem(20, 5)
-    spectrum = Spectrum.of(problem.X, problem.targets)
-    chosen = RIDGE.fit(problem, [{"penalty": "auto"}])[0].setting["penalty"]
-
-    def error(penalty: float) -> float:
-        return float(((spectrum.leave_one_out(penalty) - problem.y) ** 2).sum())
-
-    assert error(float(chosen)) == min(error(10.0**power) for power in range(-4, 4))
+def test_evidence_is_the_safer_guide_with_ten_examples() -> None:
+    X, y = load_diabetes(return_X_y=True)
+    by_evidence, by_left_out = [], []
+    for seed in range(20):
+        rows = np.random.default_rng(seed).permutation(len(y))
+        few, rest = rows[:10], rows[10:]
+        frame = Frame.of(X[few])
+        problem = Problem(frame.enter(X[few]), y[few, None], "regression", ("value",))
+        spectrum = Spectrum.of_rows(problem.X - problem.X.mean(axis=0), problem.targets)
+        for penalty, errors in (("auto", by_evidence), (spectrum.best_penalty(), by_left_out)):
+            found = RIDGE.fit(problem, [{"penalty": penalty}])[0].head.logits(frame.enter(X[rest]))
+            errors.append(float(((found[:, 0] - y[rest]) ** 2).mean()))
+    assert np.mean(by_evidence) < 0.95 * np.mean(by_left_out)
 
 
 def test_one_feature_by_hand() -> None:

@@ -51,15 +51,3 @@ def test_calibration_error_by_hand() -> None:
 def test_conformal_half_width_is_the_stated_order_statistic(n: int, rank: int) -> None:
     residuals = np.random.default_rng(0).permutation(np.arange(1, n + 1)) * np.resize([1, -1], n)
     assert metrics.conformal_half_width(residuals) == rank
-
-
-def test_bootstrap_covers_the_mean_and_is_seeded() -> None:
-    values = np.random.default_rng(0).normal(size=400)
-
-    def interval(seed: int) -> tuple[float, float]:
-        return metrics.bootstrap(lambda rows: values[rows].mean(), 400, 400, seed)
-
-    low, high = interval(1)
-    assert low < values.mean() < high
-    assert high - low == pytest.approx(2 * 1.96 / 20, rel=0.15)
-    assert interval(1) == (low, high)

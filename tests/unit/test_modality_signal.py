@@ -71,7 +71,6 @@ def test_a_grid_may_miss_one_step_at_an_end():
         5,
         None,
         [],
-        [1],
     ],
 )
 def test_what_is_no_signal(value):

@@ -30,6 +30,20 @@ def test_unlabelled_examples_may_come_with_either_file() -> None:
         assert (refused.value.code, refused.value.param) == ("no_unlabelled_data", "unlabelled_file")
 
 
+def test_labelled_examples_of_the_target_come_with_the_unlabelled_file() -> None:
+    check_needs(method("target_labels"), source(0), source(3), None)  # it has four labelled ones too
+    with pytest.raises(InvalidInput) as refused:
+        check_needs(method("target_labels"), source(5), None, None)
+    assert (refused.value.code, refused.value.param) == ("no_target_labels", "unlabelled_file")
+
+
+def test_labels_of_the_target_come_with_the_unlabelled_file() -> None:
+    check_needs(method("target_labels"), source(0), source(3), None)
+    with pytest.raises(InvalidInput) as refused:
+        check_needs(method("target_labels"), source(0), None, None)
+    assert (refused.value.code, refused.value.param) == ("no_target_labels", "unlabelled_file")
+
+
 def test_a_parent_is_a_model() -> None:
     check_needs(method("parent"), source(0), None, "digest")
     with pytest.raises(InvalidInput) as refused:

@@ -11,8 +11,9 @@ from models.base import TaskName
 from models.fitspec import BackboneChoice
 from tests.training_support import blobs
 from training.folds import make_folds
+from training.methods import METHODS
 from training.methods.base import Problem
-from training.select import AUTO, Choice, choose
+from training.select import AUTO, Choice, choose, shortlist
 from training.source import Source
 
 
@@ -47,18 +48,33 @@ def test_reference_method_stays_where_all_do_well(task: TaskName, method: str) -
     assert {t.method for t in choice.trials} > {method}
 
 
-def test_clearly_better_method_wins() -> None:
-    assert pick(source(rings())).winner.method == "knn"
+def test_clearly_better_methods_win_alone_or_pooled() -> None:
+    choice = pick(source(rings()))
+    assert choice.winner.method in {"knn", "krr", "pool"}
+    assert choice.winner.evidence.value == pytest.approx(1, abs=0.02)
+    assert next(t for t in choice.trials if t.method == "logistic").evidence.value < 0.7
 
 
-def test_noise_does_not_unseat_the_default() -> None:
+def test_pool_needs_no_further_fit() -> None:
+    problem = rings()
+    trial = next(t for t in pick(source(problem)).trials if t.method == "pool")
+    fitted = METHODS["pool"].fit(trial.source.learning, [trial.setting])[0]
+    assert fitted.setting == trial.setting
+    assert "krr" in trial.setting
+
+
+def test_no_pool_where_nothing_can_be_gained() -> None:
+    assert "pool" not in {t.method for t in pick(source(blobs("classification"))).trials}
+
+
+def test_noise_brings_no_challenger_to_the_top() -> None:
     rng = np.random.default_rng(0)
     kept = 0
     for seed in range(10):
         X, y = rng.normal(size=(30, 10)).astype(np.float32), rng.permutation(np.arange(30) % 3)
-        problem = Problem(X, y, "classification", ("a", "b", "c"), seed)
-        kept += pick(source(problem)).winner.setting == {"C": 10.0}
-    assert kept >= 9
+        winner = pick(source(Problem(X, y, "classification", ("a", "b", "c"), seed))).winner
+        kept += winner.setting == {"C": 10.0} or winner.method == "pool"  # which is anchored in it
+    assert kept == 10
 
 
 def test_better_tap_wins() -> None:
@@ -84,6 +100,31 @@ def test_declared_baseline_wins_when_clearly_better() -> None:
 def test_named_method_is_the_only_one_tried() -> None:
     choice = pick(source(blobs("classification")), method="knn", neighbours=3, metric="cosine")
     assert [t.setting for t in choice.trials] == [{"neighbours": 3, "metric": "cosine"}]
+
+
+def test_many_taps_are_shortlisted_by_score() -> None:
+    problem = blobs("classification")
+    taps = [source(problem, tap=f"layer_{i}") for i in range(8)]
+    pixels = source(problem, "pixels", baseline=True)
+    scores = {id(tap): float(i % 5) for i, tap in enumerate(taps)}
+    listed = shortlist([*taps, pixels], lambda one: scores[id(one)])
+    assert [one.tap for one in listed] == ["layer_0", "layer_2", "layer_3", "layer_4", "top"]
+    assert listed[-1] is pixels
+
+
+def test_few_taps_are_all_tried() -> None:
+    problem = blobs("classification")
+    taps = [source(problem, tap=f"layer_{i}") for i in range(3)]
+    assert shortlist(taps, lambda one: 1 / 0) == taps
+
+
+def test_good_tap_among_many_is_found() -> None:
+    good = blobs("classification")
+    noise = [
+        source(Problem(np.random.default_rng(i).normal(size=good.X.shape), good.y, good.task, good.labels))
+        for i in range(7)
+    ]
+    assert pick(*noise, source(good, tap="low")).winner.source.tap == "low"
 
 
 def test_one_shot_keeps_the_first_backbone_and_the_default() -> None:
@@ -132,3 +173,17 @@ def test_telling_names_are_used_and_empty_ones_are_not() -> None:
 def test_names_are_left_alone_when_a_method_was_asked_for() -> None:
     good = named_classes()
     assert not choose([good], "ridge", {}, make_folds(good.raw)).winner.source.uses_names
+
+
+def one_shot(source: Source) -> Source:
+    """Its first example of each class."""
+    return replace(source, raw=source.raw.take(np.unique(source.raw.y, return_index=True)[1]))
+
+
+def test_at_one_shot_names_that_tell_the_classes_apart_are_used() -> None:
+    good = one_shot(named_classes())
+    empty = replace(good, names=np.random.default_rng(1).permutation(good.names))
+    for given, used in ((good, True), (empty, False), (replace(good, names=None), False)):
+        winner = pick(given).winner
+        assert winner.source.uses_names == used
+        assert winner.evidence.loss is None

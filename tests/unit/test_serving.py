@@ -13,6 +13,7 @@ from app.engine.model import Prediction
 from app.services.catalogue import Catalogue
 from app.services.serving import Serving, rows
 from models.errors import InvalidInput, NotFound
+from models.manifest import PredictionSets
 from tests.trunks import DIMS, FakeShelf, FakeTrunk, card, loaded, manifest
 
 SCORES = np.array([[0.2, 0.7, 0.1], [0.5, 0.25, 0.25]], np.float32)
@@ -88,3 +89,18 @@ def test_health_follows_the_engine(serving: Serving) -> None:
     assert serving.health() == {"ready": True, "device": "cpu", "waiting": 0}
     serving.engine.close()
     assert serving.health()["ready"] is False
+
+
+def test_rows_have_the_prediction_set_likeliest_first() -> None:
+    rule = PredictionSets(level=0.9, threshold=0.2)
+    made_for = manifest(TEXT).model_copy(update={"prediction_sets": rule})
+    found = rows(made_for, Prediction(SCORES), top_k=1)
+    assert [one["set"] for one in found] == [["label-1", "label-0"], ["label-0", "label-1", "label-2"]]
+    alone = rows(made_for, Prediction(np.array([[0.15, 0.1, 0.05]], np.float32)), top_k=1)
+    assert alone[0]["set"] == ["label-0"]
+
+
+def test_rows_say_what_is_unknown_where_it_was_told() -> None:
+    told = Prediction(SCORES, unknown=np.array([False, True]))
+    assert [one["unknown"] for one in rows(manifest(TEXT), told, top_k=1)] == [False, True]
+    assert "unknown" not in rows(manifest(TEXT), Prediction(SCORES), top_k=1)[0]

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.folds import Folds
 from training.heads import AffineHead
+from training.kernel import squared_distances
 from training.methods.base import Problem
 
+Array = NDArray[np.float64]
 Fit = Callable[[Problem], AffineHead]
 _STEEPNESS = 0.7  # a shot: three more errors of the one turn nearly all the weight to the other
 _MOSTLY_RIGHT = 0.5
+_MOST_RANKED, _RANK_ERRORS = 1000, 2.0
 
 
 def pool_share(target_errors: float, pooled_errors: float) -> float:
@@ -36,3 +40,23 @@ def held_out_errors(fit: Fit, problem: Problem, folds: Folds) -> float:
         logits = fit(problem.take(learn)).logits(problem.X[predict])
         wrong += int((logits.argmax(axis=1) != problem.y[predict]).sum())
     return float(wrong)
+
+
+def stands_apart(source: Array, target: Array, seed: int = 0) -> bool:
+    """Whether the target [m, D] lies outside the source [s, D], so that something is left to bring together.
+
+    A target row's distance to its nearest source row is ranked among the source rows' distances to each
+    other: the mean rank of rows from within the source is one half, and must be exceeded by two standard
+    errors (Mann and Whitney 1947). A target that lies within the source, as a biased selection or other
+    proportions of the classes leave it, has other means too, but moving it would do harm.
+    """
+    rng = np.random.default_rng(seed)
+    source, target = (rows[rng.permutation(len(rows))[:_MOST_RANKED]] for rows in (source, target))
+    if len(source) < 2:
+        return False
+    among = squared_distances(source, source)
+    np.fill_diagonal(among, np.inf)
+    nearest = squared_distances(target, source).min(axis=1)
+    ranks = np.searchsorted(np.sort(among.min(axis=1)), nearest) / len(source)
+    error = np.sqrt((1 / len(source) + 1 / len(target)) / 12)
+    return bool(ranks.mean() > 0.5 + _RANK_ERRORS * error)

@@ -1,11 +1,12 @@
 """Whether to adapt when nobody says so: a ladder of ever bolder adaptations, climbed while it holds.
 
-The steps: bring the means together; then the covariances; then self-training. Without labels of the target
-its error cannot be measured, so a step must pass two checks. It may cost at most two points of the
-source's cross-validated accuracy, for no adaptation should unlearn what is known. And reverse validation
-must improve by more than its noise: the adapted head labels the target, a head learnt from those labels and
-adapted back predicts held-out examples of the source (Zhong et al. 2010; Ganin et al. 2016, section 5.1.3).
-Where the target has labels enough to be cross-validated on, they decide instead.
+The steps: bring the means together; then the covariances; then self-training. A target that lies within the
+source is left alone: its means may differ only because its classes have other proportions. Without labels
+of the target its error cannot be measured, so a step must pass two checks. It may cost at most two points
+of the source's cross-validated accuracy, for no adaptation should unlearn what is known. And reverse
+validation must improve by more than its noise: the adapted head labels the target, a head learnt from those
+labels and adapted back predicts held-out examples of the source (Zhong et al. 2010; Ganin et al. 2016,
+section 5.1.3). Where the target has labels enough to be cross-validated on, they decide instead.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.adaptation.domains import in_target, part
+from training.adaptation.guards import stands_apart
 from training.folds import Folds, judged_rows
 from training.methods import METHODS, Problem
 from training.methods.base import Setting
@@ -48,12 +50,19 @@ def choose_adaptation(anchor: Trial, folds: Folds) -> Climb:
     raw = anchor.source.raw
     if raw.task != "classification" or raw.target is None or not folds.count:
         return Climb(anchor, ())
+    if not _apart(raw):
+        return Climb(anchor, ())
     source, once = replace(anchor.source, transductive=True), replace(folds, repeats=())
     strength = _strength(anchor)
     tried = tuple(try_method(source, name, {**own, **strength}, once, DEFAULT)[0] for name, own in _STEPS)
     if (judged_rows(raw) & in_target(raw)).any():
         return Climb(challenge(anchor, tried), tried)
     return Climb(_climb(anchor, tried, source.problem, once), tried)
+
+
+def _apart(problem: Problem) -> bool:
+    domains = part(problem)
+    return stands_apart(domains.source, domains.target, problem.seed)
 
 
 def _climb(anchor: Trial, steps: tuple[Trial, ...], problem: Problem, folds: Folds) -> Trial:

@@ -20,7 +20,7 @@ from models.backbone import (
     Tap,
 )
 from models.base import sha256
-from training.backbones.graph import FLOAT, UINT8, GraphWriter
+from training.backbones.graph import FLOAT, UINT8, Dims, GraphWriter
 from training.backbones.source import EmbeddedSource, Exported
 
 SIDE = 16
@@ -59,8 +59,8 @@ def raw() -> Exported:
     snv = _standardised(g, scaled, 1e-6, out="snv")  # less is rounding error
     slopes = g.node("Conv", g.node("Unsqueeze", snv, g.ints(1)), g.constant("slope", slope_kernel()))
     _standardised(g, g.node("Squeeze", slopes, g.ints(1)), 1e-4, out="derivative")
-    shape, shorter = ("N", POINTS), ("N", POINTS - SLOPE + 1)
-    outputs = {"raw": shape, "snv": shape, "derivative": shorter}
+    shape = ("N", POINTS)
+    outputs: dict[str, Dims] = {"raw": shape, "snv": shape, "derivative": ("N", POINTS - SLOPE + 1)}
     graph = g.to_bytes("raw", {"signal": (FLOAT, shape)}, outputs)
     taps = (
         Tap(name="raw", dim=POINTS, depth=0),
@@ -73,7 +73,7 @@ def raw() -> Exported:
 def slope_kernel() -> NDArray[np.float32]:
     """Least-squares slope of a line or parabola through SLOPE points, one apart: [1, 1, SLOPE]."""
     place = np.arange(SLOPE) - SLOPE // 2
-    return (place / (place**2).sum()).astype(np.float32)[None, None]
+    return np.asarray(place / (place**2).sum(), np.float32)[None, None]
 
 
 def logmel() -> Exported:

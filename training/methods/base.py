@@ -164,8 +164,25 @@ class MethodInfo:
             "needs": list(self.needs),
             "available": "torch" not in self.needs or find_spec("torch") is not None,
             "labels_optional": self.labels_optional,
-            "hyperparameters": self.hyperparameters.model_json_schema(),
+            "hyperparameters": _schema(self.hyperparameters),
         }
+
+
+_BOUNDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
+
+
+def _schema(model: type[Hyperparameters]) -> dict[str, Any]:
+    """The JSON schema, with the bounds of `auto or a number` where a validator looks for them.
+
+    Pydantic leaves them beside the alternatives, under its own names, where they bind nothing.
+    """
+    schema = model.model_json_schema()
+    for field in schema.get("properties", {}).values():
+        bounds = {_BOUNDS[key]: field.pop(key) for key in _BOUNDS.keys() & field.keys()}
+        for option in field.get("anyOf", ()):
+            if option.get("type") in ("integer", "number"):
+                option.update(bounds)
+    return schema
 
 
 class Method(Protocol):

@@ -62,6 +62,7 @@ class Candidates:
         setting="few-shot",
         source="Bagging, Breiman 1996; training with noise, Bishop 1995; selection by leave-one-out",
         hyperparameters=CandidatesHyperparameters,
+        needs=("target_labels",),
     )
 
     def run(self, job: Job) -> Result:

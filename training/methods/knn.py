@@ -46,7 +46,8 @@ class KnnHyperparameters(Hyperparameters):
 class NeighbourHead:
     """The stored examples and their votes.
 
-    `support` [n, D] is relative to `offset` [D] and in units of `scale` (one number or [D]); `targets` [n, C]; `prior` [C].
+    `support` [n, D] is relative to `offset` [D] and in units of `scale` (one number or [D]);
+    `targets` [n, C]; `prior` [C].
     """
 
     offset: Array

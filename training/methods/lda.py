@@ -56,7 +56,7 @@ def _fit(means: Array, sizes: Array, within: Array, shrinkage: object) -> Fitted
     if average < _TINY:
         average, amount = _ONE_SHOT_VARIANCE / dim, 1.0
     shrunk = (1 - amount) * covariance + amount * average * np.eye(dim)
-    weight = np.linalg.solve(shrunk, means.T).T
+    weight: Array = np.linalg.solve(shrunk, means.T).T.astype(np.float64)
     bias = np.log(sizes / sizes.sum()) - 0.5 * (weight * means).sum(axis=1)
     return Fitted(AffineHead(weight, bias, "softmax"), {"shrinkage": amount})
 

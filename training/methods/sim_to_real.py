@@ -58,6 +58,7 @@ class SimToReal:
         source="Calibration transfer: Fearn 2001 (bias), Roger et al. 2003 (orthogonalisation); "
         "shift, broadening, gain and offset by penalised least squares",
         hyperparameters=SimToRealHyperparameters,
+        needs=("target_labels",),
         modalities=("signal",),
     )
 

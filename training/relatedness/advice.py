@@ -13,6 +13,7 @@ from training.relatedness.setting import FEW_SHOTS, Facts
 
 _SHOWN = 6
 ENOUGH_SHOTS = 5
+ENOUGH_EXAMPLES = 500
 
 
 def advise(
@@ -25,6 +26,11 @@ def advise(
         yield "No class has two examples, so nothing can be compared: the order is the backbones' own."
     else:
         yield from _of_order(ranked, default_taps)
+    if 0 < facts.looked_at < min(facts.labelled, ENOUGH_EXAMPLES):
+        yield (
+            f"Only {facts.looked_at} of {facts.labelled} examples were looked at, for features take long "
+            "here. Those are kept: ask again for a closer look."
+        )
     if facts.unlabelled and facts.labelled and facts.shifted:
         yield _methods("The domains differ: adapt, with one of", facts, modality, "transductive")
     if facts.counts and facts.labelled and min(facts.counts) < ENOUGH_SHOTS:
@@ -37,17 +43,18 @@ def advise(
 
 def _of_order(ranked: Sequence[TapCandidate], default_taps: Mapping[str, str]) -> Iterator[str]:
     """What the order says, and how much of it is more than noise."""
-    best, close = ranked[0], ranked[: _close(ranked)]
+    best, close = ranked[0], _close(ranked)
     if best.baseline:
         yield (
             f"A declared baseline, {best.backbone}, comes first: what the pretrained backbones know may not "
             "help here."
         )
     default = (best.backbone, default_taps[best.backbone])
-    if not best.baseline and default not in [(one.backbone, one.tap) for one in close]:
+    own = next((one for one in ranked if (one.backbone, one.tap) == default), best)
+    if not best.baseline and _apart(best, own):
         yield f"Of {best.backbone} the tap {best.tap} suits these examples better than its default one."
-    if len(close) > 1:
-        yield f"The first {len(close)} candidates are too close for these examples to tell them apart."
+    if close > 1:
+        yield f"The first {close} candidates are too close for these examples to tell them apart."
 
 
 def _methods(opening: str, facts: Facts, modality: ModalityName, wanted: str) -> str:
@@ -64,16 +71,19 @@ def _methods(opening: str, facts: Facts, modality: ModalityName, wanted: str) ->
 
 
 def _close(ranked: Sequence[TapCandidate]) -> int:
-    """How many from the top lie within one standard error of the first by leave-one-out."""
+    """How many from the top cannot be told from the first; of regression it is not known."""
     first = ranked[0].loo
     if first is None or first.metric == "rmse":
         return 1
-    apart = (
-        place
-        for place, candidate in enumerate(ranked)
-        if candidate.loo is None or abs(candidate.loo.value - first.value) > _error(first)
-    )
+    apart = (place for place, candidate in enumerate(ranked) if _apart(ranked[0], candidate))
     return next(apart, len(ranked))
+
+
+def _apart(one: TapCandidate, other: TapCandidate) -> bool:
+    """Whether leave-one-out tells two candidates apart by more than a standard error."""
+    if one.loo is None or other.loo is None or one.loo.metric == "rmse":
+        return one != other
+    return abs(one.loo.value - other.loo.value) > _error(one.loo)
 
 
 def _error(loo: LeftOut) -> float:

@@ -37,13 +37,14 @@ def run(spec: RecommendationSpec) -> Recommendation:
     ranked = rank(sources, spec.default_taps) or _unranked(spec)
     distance = _distance(spec, _source_of(sources, ranked[0]), other, features)
     counts = tuple(labelled.counts().values())
-    facts = Facts(spec.task, len(labelled), counts, len(other) if other else 0, distance)
+    looked_at = len(sources[0].raw) if sources else 0
+    facts = Facts(spec.task, len(labelled), counts, len(other) if other else 0, distance, looked_at)
     return Recommendation(
         setting=setting_of(facts),
         candidates=tuple(ranked),
         a_distance=None if distance is None else distance.value,
         advice=tuple(advise(facts, spec.modality, ranked, spec.default_taps)),
-        examples=len(sources[0].raw) if sources else 0,
+        examples=looked_at,
         seconds=time.perf_counter() - started,
     )
 

@@ -19,13 +19,15 @@ _ERRORS = 3.0  # folds share training data, so that their errors are not indepen
 @dataclass(frozen=True)
 class Facts:
     """What the setting depends on: `counts` are the examples of each class (none for regression),
-    `unlabelled` the examples of the unlabelled file, `distance` how far its domain is."""
+    `unlabelled` the examples of the unlabelled file, `distance` how far its domain is, `looked_at` the
+    labelled examples that were compared."""
 
     task: TaskName
     labelled: int
     counts: tuple[int, ...]
     unlabelled: int = 0
     distance: Distance | None = None
+    looked_at: int = 0
 
     @property
     def shots(self) -> float:

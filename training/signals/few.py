@@ -27,7 +27,7 @@ def real_rows(job: Job) -> NDArray[np.bool_]:
     real = job.data.in_target
     if not real.any():
         message = "This method fits a source to a few real examples: give them, labelled, as unlabelled_file."
-        raise JobFailed(message, code="no_target_examples")
+        raise JobFailed(message, code="no_target_labels")
     if real.all():
         raise JobFailed(
             "Every example is a real one: there is no source to start from.", code="no_source_data"
