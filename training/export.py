@@ -16,7 +16,7 @@ from training.job import Job, Result
 from training.metrics import conformal_half_width
 
 _LEAST_RESIDUALS = 10
-"""The largest of n residuals covers n / (n + 1) of new ones: from fewer, an interval would promise too much."""
+"""n residuals cover n / (n + 1) of new ones at most: from fewer, an interval would promise too much."""
 
 
 def export(job: Job, result: Result, doubts: Doubts) -> Manifest:

@@ -35,8 +35,8 @@ class Source:
         return len(self.labels)
 
     def must_match(self, other: Source, param: str) -> None:
-        """Raises InvalidInput unless both hold inputs of one kind."""
-        if (self.input, self.task) != (other.input, other.task) and self.labelled:
+        """Raises InvalidInput unless both hold inputs of one kind and, where this is labelled, one task."""
+        if self.input != other.input or (self.labelled and self.task != other.task):
             raise InvalidInput(
                 f"{param} holds {self.input.modality} for {self.task}, the training file "
                 f"{other.input.modality} for {other.task}; they must agree (signals: in their grid too).",

@@ -14,8 +14,8 @@ _STEPS, _TOLERANCE = 1000, 1e-7
 _BOUND = 1000.0  # of a kernel mean matching weight (Huang et al. 2007)
 _CENTRES = 100  # of KLIEP's kernels (Sugiyama et al. 2008)
 _WIDTHS = (0.1, 0.3, 1.0, 3.0, 10.0)  # of 1 / median squared distance
-_UPDATES, _ROUGHLY = 300, 1e-4  # of KLIEP's shares; they settle slowly where it no longer matters
-_FOLDS = 5
+_UPDATES, _ROUGHLY = 100, 1e-3  # of KLIEP's shares; they settle slowly where it no longer matters
+_FOLDS = 3
 _ODDS_C = 10.0
 _TINY = 1e-12
 
