@@ -6,9 +6,11 @@ import ipaddress
 import logging
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import uvicorn
 from fastapi import FastAPI
@@ -33,8 +35,9 @@ from app.db.database import Database
 from app.engine.engine import Engine
 from app.engine.limit import memory_limit
 from app.engine.memory import Memory
+from app.engine.predictor import Predictor
 from app.engine.providers import providers
-from app.runners.base import Runner
+from app.runners.base import Advisor, Runner
 from app.runners.local import LocalRunner
 from app.services.artefacts import Artefacts
 from app.services.catalogue import Catalogue
@@ -53,13 +56,14 @@ from app.services.models import Models
 from app.services.plan import Planner
 from app.services.publication import Publisher
 from app.services.recommendations import Recommendations
-from app.services.registry import Registry
+from app.services.registry import Registry, open_here
 from app.services.serving import Serving
 from app.services.specs import SpecBuilder
 from app.services.sweep import Sweeper
 from app.settings import Settings
 from app.worker import Worker
 from models import __version__
+from models.dataset import Pack
 from models.errors import DurianError
 from models.features import FeatureCache
 from models.shelf import Shelf
@@ -81,10 +85,53 @@ ROUTERS = (
 
 
 @dataclass(frozen=True)
+class Ground:
+    """What every process of a service stands on."""
+
+    settings: Settings
+    db: Database
+    blobs: BlobStore
+    artefacts: Artefacts
+    shelf: Shelf
+
+    @classmethod
+    def of(cls, settings: Settings) -> Ground:
+        """Opened, with the database's schema brought up to date."""
+        db = Database(settings.database_url)
+        db.migrate()
+        blobs, artefacts = BlobStore(settings.blobs), Artefacts(settings.artefacts)
+        return cls(settings, db, blobs, artefacts, Shelf(settings.backbone_roots))
+
+
+@dataclass(frozen=True)
+class Behind:
+    """What stands behind the services: `ahead` is given new packs, `wake` told of new jobs."""
+
+    engine: Predictor
+    runner: Advisor
+    registry: Registry
+    serving: Serving
+    ahead: Callable[[Pack], None]
+    wake: Callable[[], None]
+
+
+class Life(Protocol):
+    """A process that an app starts and closes with itself."""
+
+    @property
+    def services(self) -> Services: ...
+    def start(self, *, worker: bool) -> None: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
 class Process:
-    """The parts of one process and their life."""
+    """The parts of a process that does everything, and their life."""
 
     services: Services
+    engine: Engine
+    runner: Runner
+    embedder: Embedder
     worker: Worker
     sweeper: Sweeper
 
@@ -93,7 +140,7 @@ class Process:
         # The training side takes a second to import; nobody needs to wait for that to predict.
         threading.Thread(target=self._warm, name="warm-training", daemon=True).start()
         self.services.registry.start()
-        self.services.engine.preload_pinned()
+        self.engine.preload_pinned()
         if worker:
             self.worker.start()
             self.sweeper.start()
@@ -107,23 +154,22 @@ class Process:
     def close(self) -> None:
         self.worker.stop()
         self.sweeper.close()
-        self.services.embedder.close()
+        self.embedder.close()
         self.services.registry.close()
-        self.services.engine.close()
-        self.services.runner.close()
+        self.engine.close()
+        self.runner.close()
         self.services.db.close()
 
 
-def build(settings: Settings, runner: Runner | None = None) -> Process:
-    """Every part, connected; nothing runs yet."""
+def build(
+    settings: Settings, runner: Runner | None = None, applied: Callable[[int], None] = lambda _: None
+) -> Process:
+    """Every part, connected; nothing runs yet. `applied` is told of each change of what is served."""
     runner = runner or LocalRunner()
-    db = Database(settings.database_url)
-    db.migrate()
-    blobs, artefacts = BlobStore(settings.blobs), Artefacts(settings.artefacts)
-    shelf = Shelf(settings.backbone_roots)
+    ground = Ground.of(settings)
     memory = Memory(settings.memory_budget or memory_limit() // 2)
     engine = Engine(
-        shelf,
+        ground.shelf,
         lanes=settings.lanes,
         max_queue=settings.max_queue,
         providers=providers(),
@@ -131,46 +177,58 @@ def build(settings: Settings, runner: Runner | None = None) -> Process:
         pinned=settings.pinned,
     )
     catalogue = Catalogue(memory)
-    registry = Registry(db, artefacts, engine, catalogue)
-    embedder = Embedder(engine, shelf, FeatureCache(settings.features))
+    registry = Registry(ground.db, catalogue, partial(open_here, ground.artefacts), applied)
+    embedder = Embedder(engine, ground.shelf, FeatureCache(settings.features))
+    worker = _worker(ground, runner, embedder, Publisher(ground.db, ground.artefacts, engine, registry))
+    serving = Serving(engine, catalogue)
+    behind = Behind(engine, runner, registry, serving, embedder.ahead, worker.wake)
+    sweeper = Sweeper(settings, ground.db)
+    return Process(services(ground, behind), engine, runner, embedder, worker, sweeper)
+
+
+def _worker(ground: Ground, runner: Runner, embedder: Embedder, publisher: Publisher) -> Worker:
+    datasets = Datasets(ground.db, ground.blobs, embedder.ahead)
+    data = DataSource(ground.blobs, datasets)
+    specs = SpecBuilder(ground.settings, ground.blobs, ground.shelf, data)
+    return Worker(ground.settings, ground.db, runner, embedder, specs, publisher)
+
+
+def services(ground: Ground, behind: Behind) -> Services:
+    """The use cases."""
+    settings, db = ground.settings, ground.db
     keys = Keys(db, settings.data / "pepper")
-    files = Files(db, blobs, embedder.ahead)
-    datasets = Datasets(db, blobs, embedder.ahead)
-    data = DataSource(blobs, datasets)
-    specs = SpecBuilder(settings, blobs, shelf, data)
-    publisher = Publisher(db, artefacts, registry)
-    worker = Worker(settings, db, runner, embedder, specs, publisher)
-    methods = Methods(runner)
-    planner = Planner(shelf, settings.max_classes, lambda: engine.device)
-    jobs = Jobs(db, data, planner, methods, settings.max_queued_jobs, worker.wake)
-    services = Services(
+    datasets = Datasets(db, ground.blobs, behind.ahead)
+    data = DataSource(ground.blobs, datasets)
+    methods = Methods(behind.runner)
+    planner = Planner(ground.shelf, settings.max_classes, lambda: behind.engine.device)
+    jobs = Jobs(db, data, planner, methods, settings.max_queued_jobs, behind.wake)
+    return Services(
         settings=settings,
         db=db,
-        shelf=shelf,
-        engine=engine,
-        runner=runner,
-        registry=registry,
-        serving=Serving(engine, catalogue),
-        embedder=embedder,
+        shelf=ground.shelf,
+        registry=behind.registry,
+        serving=behind.serving,
         keys=keys,
         identities=Identities(keys, settings.auth),
-        files=files,
+        files=Files(db, ground.blobs, behind.ahead),
         datasets=datasets,
         methods=methods,
-        metrics=Metrics(engine, db),
+        metrics=Metrics(behind.engine, db),
         jobs=jobs,
-        models=Models(db, registry.refresh),
+        models=Models(db, behind.registry.refresh),
         growing=Growing(db, datasets, jobs),
-        specs=specs,
-        publisher=publisher,
-        recommendations=Recommendations(settings, db, data, blobs, shelf, runner),
+        recommendations=Recommendations(settings, db, data, ground.blobs, ground.shelf, behind.runner),
     )
-    return Process(services, worker, Sweeper(settings, db))
 
 
 def create_app(settings: Settings, *, worker: bool = True, runner: Runner | None = None) -> FastAPI:
-    """The ASGI app. `worker=False` leaves jobs to other processes."""
-    process = build(settings, runner)
+    """The ASGI app, all in this process. `worker=False` leaves jobs to other processes."""
+    return app_of(build(settings, runner), worker=worker)
+
+
+def app_of(process: Life, *, worker: bool) -> FastAPI:
+    """The ASGI app over a process, which starts and ends with it."""
+    settings = process.services.settings
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
 from typing import Literal
 
 from pydantic import Field
@@ -16,7 +17,7 @@ REPORT = "report.json"
 
 def _absent(value: object) -> bool:
     """Fields that came later are left out where they say nothing, so that old digests stay what they were."""
-    return value is None
+    return value is None or value == ()
 
 
 class SignalGrid(Record):
@@ -48,6 +49,9 @@ class Head(Record):
     A `tail` begins below the top: the backbone is cut at the manifest's tap (`models.cut`), the graph takes
     the cut's edges and gives first its scores or value, then `tail_embedding` float32 [N, in_dim]. At the tap
     `input` the whole backbone is its own.
+
+    Where the manifest names further `outputs`, the answers lie side by side in one tensor [N, out_dim], the
+    model's own first (`Manifest.columns`), and each comes with its activation done: `activation` is identity.
     """
 
     kind: Literal["affine", "graph", "tail"]
@@ -80,6 +84,15 @@ class Rejection(Record):
     false_alarms: float
 
 
+class Output(Record):
+    """A further answer of a model: of another task that shares its trunk, say. As `Manifest` means them."""
+
+    name: str = Field(pattern=r"^[a-z0-9_-]{1,64}$")
+    task: TaskName
+    labels: tuple[str, ...]
+    interval: float | None = Field(default=None, exclude_if=_absent)
+
+
 class Manifest(Record):
     """Identity of a fine-tuned model: everything that decides its answers, nothing that does not."""
 
@@ -103,10 +116,31 @@ class Manifest(Record):
     rejection: Rejection | None = Field(
         default=None, exclude_if=_absent, description="with five examples of each class or more"
     )
+    outputs: tuple[Output, ...] = Field(
+        default=(), exclude_if=_absent, description="what it answers beside its own task, in the head's order"
+    )
     seed: int
     dataset_digest: str
     versions: dict[str, str]
     files: dict[str, str] = Field(description="SHA-256 of every other file but the report")
+
+    @property
+    def columns(self) -> tuple[slice, ...]:
+        """Where the answers lie in the head's: the model's own, then those of `outputs`."""
+        widths = [len(output.labels) for output in self.outputs]
+        ends = accumulate(widths, initial=self.head.out_dim - sum(widths))
+        return tuple(slice(a, b) for a, b in pairwise([0, *ends]))
+
+    def alone(self, output: Output | None = None) -> Manifest:
+        """A model that answers one thing: its own task, or one of the `outputs`."""
+        if not self.outputs:
+            return self
+        width = self.columns[0].stop if output is None else len(output.labels)
+        only: dict[str, object] = {"outputs": (), "head": self.head.model_copy(update={"out_dim": width})}
+        if output is not None:
+            only |= {"task": output.task, "labels": output.labels, "interval": output.interval}
+            only |= {"prediction_sets": None, "rejection": None}
+        return self.model_copy(update=only)
 
     @property
     def digest(self) -> str:

@@ -138,7 +138,8 @@ class Report(Record):
     estimate: Estimate
     metrics: dict[str, float] = Field(
         description="every out-of-fold metric, by name: those of the task; `set_coverage` and `set_size` "
-        "where there are prediction sets; `false_alarms` where the unknown is told"
+        "where there are prediction sets; `false_alarms` where the unknown is told; what else the method "
+        "measured"
     )
     per_class: tuple[ClassReport, ...] = ()
     confusion: Confusion | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -28,6 +28,8 @@ ENOUGH: dict[TaskName, int] = {"classification": 3, "multilabel": 3, "regression
 """Examples of the least class (regression: of all) below which no interval is claimed."""
 _INDEPENDENT: dict[TaskName, float] = {"classification": 1 / 2, "multilabel": 2 / 3, "regression": 1 / 2}
 """What an out-of-fold prediction is worth, in independent ones: those of a fold share a head."""
+_LEAST_RESIDUALS = 10
+"""n residuals cover n / (n + 1) of new ones at most: from fewer, an interval would promise too much."""
 _KIND: dict[TaskName, str] = {
     "classification": "Jeffreys",
     "multilabel": "clustered Jeffreys",
@@ -135,6 +137,19 @@ def estimate(evidence: Evidence, folds: Folds, least: int) -> Estimate:
     low, high = _interval(evidence)
     how += f"; {_KIND[task]} interval as of {_INDEPENDENT[task]:.0%} as many, for they share training data"
     return Estimate(metric=METRIC[task], value=evidence.value, low=low, high=high, n=n, how=how)
+
+
+def named_metrics(tasks: Mapping[str, Evidence]) -> dict[str, float]:
+    """Every metric of each of several tasks, as `task.metric`."""
+    return {f"{name}.{key}": value for name, it in tasks.items() for key, value in it.metrics.items()}
+
+
+def half_width(evidence: Evidence) -> float | None:
+    """Regression: half the width of the 95 % interval, from out-of-fold residuals; None from too few."""
+    if evidence.problem.task != "regression" or len(evidence.logits) < _LEAST_RESIDUALS:
+        return None
+    residuals = np.abs(evidence.logits - evidence.problem.targets).max(axis=1)
+    return metrics.conformal_half_width(residuals)
 
 
 def _interval(evidence: Evidence) -> tuple[float, float]:

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from models.dataset import Pack
 from models.manifest import BackboneRef, Manifest
 from models.runtime import Features
 from training.artefact import check_parity, compare, golden_bytes, versions, write_artefact
 from training.deep.graft import Graft
+from training.evaluate import half_width
 from training.honesty import Doubts
 from training.job import Job, Result
-from training.metrics import conformal_half_width
-
-_LEAST_RESIDUALS = 10
-"""n residuals cover n / (n + 1) of new ones at most: from fewer, an interval would promise too much."""
 
 
 def export(job: Job, result: Result, doubts: Doubts) -> Manifest:
@@ -36,12 +31,13 @@ def export(job: Job, result: Result, doubts: Doubts) -> Manifest:
         input=pack.input,
         backbone=BackboneRef(id=result.backbone.id, digest=result.backbone.digest),
         tap=result.tap,
-        head=result.head.record(),
+        head=result.whole.record(),
         method=result.method,
         hyperparameters=result.setting,
-        interval=_half_width(job, result),
+        interval=half_width(result.evidence),
         prediction_sets=doubts.sets,
         rejection=doubts.rejection,
+        outputs=tuple(answer.output for answer in result.answers),
         seed=job.spec.seed,
         dataset_digest=job.spec.training_digest,
         versions=versions(),
@@ -50,19 +46,13 @@ def export(job: Job, result: Result, doubts: Doubts) -> Manifest:
 
 def _proved(job: Job, result: Result, pack: Pack) -> tuple[bytes, Features, Features]:
     """The graph, what its embedding is of some examples, and its answers for them."""
-    if isinstance(result.head, Graft):
-        some = pack.contents[: len(result.head.expected)]
-        answers, features = result.head.run(some)
-        compare(answers, result.head.expected, result.head.activation)
-        return result.head.graph, features, answers
+    head = result.whole
+    if isinstance(head, Graft):
+        answers, features = head.run(pack.contents[: len(head.expected)])
+        for columns, activation in head.parts:
+            compare(answers[:, columns], head.expected[:, columns], activation)
+        return head.graph, features, answers
     features = job.embed_at(result.backbone, result.tap, pack)
-    graph = result.head.to_onnx()
-    return graph, features, check_parity(result.head, graph, features)
+    graph = head.to_onnx()
+    return graph, features, check_parity(head, graph, features)
 
-
-def _half_width(job: Job, result: Result) -> float | None:
-    """Regression: half the width of the 95 % interval, from out-of-fold residuals; None from too few."""
-    if job.spec.task != "regression" or len(result.evidence.logits) < _LEAST_RESIDUALS:
-        return None
-    residuals = np.abs(result.evidence.logits - result.evidence.problem.targets).max(axis=1)
-    return conformal_half_width(residuals)

@@ -35,6 +35,13 @@ class FeatureSource:
         self._compute_missing(choice, pack, done)
         return {tap: self._read(choice, tap, pack.digests) for tap in choice.taps}
 
+    def fresh(self, choice: BackboneChoice, tap: str, contents: Sequence[bytes]) -> NDArray[np.float32]:
+        """float32 [len(contents), dim] of inputs that are made up on the way, and so not kept.
+
+        Raises JobFailed (`backbone_changed`).
+        """
+        return _load(choice, self.threads).embed(contents, [tap])[tap]
+
     def _compute_missing(self, choice: BackboneChoice, pack: Pack, done: Done) -> None:
         taps = list(dict.fromkeys(part for tap in choice.taps for part in split_tap(tap)))
         wanted = {d for tap in taps for d in self.cache.missing(choice.digest, tap, pack.digests)}

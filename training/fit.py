@@ -148,7 +148,7 @@ def _report(job: Job, result: Result, trials: tuple[Trial, ...], doubts: Doubts)
         classes=data.pack.counts(),
         unlabelled=data.unlabelled,
         estimate=result.estimate or estimate(evidence, result.folds, least_examples(_whole(job))),
-        metrics={**evidence.metrics, **doubts.metrics},
+        metrics={**evidence.metrics, **doubts.metrics, **result.metrics},
         per_class=reporting.class_reports(_counted(job, evidence), evidence),
         confusion=reporting.confusion(evidence),
         calibration=reporting.calibration(evidence),

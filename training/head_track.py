@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 from training import reporting
 from training.adaptation.report import describe
@@ -15,13 +16,23 @@ from training.source import Source
 _TARGET = {"unlabelled", "target_labels"}
 
 
+@runtime_checkable
+class Finishes(Protocol):
+    """A method that has more to say once it knows its out-of-fold predictions."""
+
+    def finish(self, result: Result) -> Result:
+        """The result with further answers, metrics or warnings."""
+        ...
+
+
 def run(job: Job) -> tuple[Result, Choice]:
     """The best of what the spec allows, and everything that was tried."""
     sources = _sources(job)
     with job.phases.phase("select", f"Cross-validating on {len(job.data.pack)} examples."):
         choice = choose(sources, job.spec.method, job.spec.hyperparameters, job.folds, job.phases.progress)
     with job.phases.phase("fit", f"Fitting {choice.winner.method} on every example."):
-        return _fit(job, choice), choice
+        method, result = METHODS[choice.winner.method], _fit(job, choice)
+        return method.finish(result) if isinstance(method, Finishes) else result, choice
 
 
 def _sources(job: Job) -> list[Source]:

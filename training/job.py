@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from training.heads import Head
 from training.methods.base import Problem, Setting
 from training.phases import Phases
 from training.problem import check_trainable, encode, label_names, labelled_rows
+from training.several import Answer, SeveralHeads
 from training.source import Source
 
 
@@ -129,6 +130,16 @@ class Result:
     """Where the usual one does not apply, as with classes that have no example."""
     baselines: tuple[Baseline, ...] | None = None
     """Likewise: what it is fair to compare with; None is the usual ones."""
+    answers: tuple[Answer, ...] = ()
+    """What the model answers beside the job's task, in the order of its head."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """What else was measured out of fold, by name."""
+
+    @property
+    def whole(self) -> Head | Graft:
+        """Everything that the model answers: the graph to export."""
+        heads = [answer.head for answer in self.answers if answer.head is not None]
+        return SeveralHeads((self.head, *heads)) if heads and not isinstance(self.head, Graft) else self.head
 
     def features(self, job: Job, pack: Pack) -> NDArray[np.float32]:
         """float32 [len(pack), D]: what the model's head sees of examples."""

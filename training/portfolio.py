@@ -33,13 +33,17 @@ _LEAST_BUDGET = 5.0  # seconds below which no network can be trained to any purp
 _LEAST_GAIN, _GAIN_ERRORS = 0.01, 1.0
 
 
+def large(problem: Problem) -> bool:
+    """Whether so many classes or examples make every further candidate cost seconds."""
+    return problem.targets.shape[1] > _MANY_CLASSES or len(problem) > _MANY_ROWS
+
+
 def rivals(problem: Problem) -> list[str]:
     """The methods that `auto` tries beside the reference.
 
     With many classes or examples the time goes to what has been seen to win there: linear heads.
     """
-    large = problem.targets.shape[1] > _MANY_CLASSES or len(problem) > _MANY_ROWS
-    return [name for name in _OTHERS[problem.task] if not large or name not in _COSTLY]
+    return [name for name in _OTHERS[problem.task] if not large(problem) or name not in _COSTLY]
 
 
 def names_speak(source: Source) -> bool:

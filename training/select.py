@@ -28,15 +28,15 @@ from training.folds import Folds
 from training.methods import METHODS
 from training.methods.base import Setting
 from training.methods.pool import member_key
-from training.portfolio import POOL, REFERENCE, names_speak, rivals, standard_error
+from training.portfolio import POOL, REFERENCE, large, names_speak, rivals, standard_error
 from training.source import Source
 
 AUTO = "auto"
 _LOSS_ERRORS, _HIT_ERRORS = 3.0, 1.0
 _NAMES_LOSS_ERRORS, _NAMES_HIT_ERRORS = 1.0, 0.0
-_POOL_LOSS_ERRORS, _POOL_HIT_ERRORS = 0.5, 0.0
-EVERY, DEFAULT, OTHERS = slice(None), slice(1), slice(1, None)
-"""Settings of a method's grid."""
+_POOL_LOSS_ERRORS, _POOL_HIT_ERRORS = 0.5, -1.0
+EVERY, DEFAULT, OTHERS, WEAKEST = slice(None), slice(1), slice(1, None), slice(3, None)
+"""Settings of a method's grid; the weakest is the last of the four penalties of logistic regression."""
 _SCREENED = 4  # sources that are cross-validated where there are more
 _ENOUGH = 400  # held-out rows that tell one source from another
 
@@ -120,10 +120,12 @@ def _among_methods(source: Source, folds: Folds, progress: Progress) -> Choice:
     """Class names or not, then every method of the portfolio, then the pool of them all."""
     reference = REFERENCE[source.problem.task]
     names = [reference, *rivals(source.problem)]
+    # Of a large problem's penalties only the weakest has been seen to come near the default.
+    more = WEAKEST if large(source.problem) else OTHERS
     kept, *rejected = _with_names(source, reference, folds)
     tried, bests = [kept], []
     for done, name in enumerate(names):
-        trials = try_method(kept.source, name, {}, folds, OTHERS if name == reference else EVERY)
+        trials = try_method(kept.source, name, {}, folds, more if name == reference else EVERY)
         tried += trials
         trials = [kept, *trials] if name == reference else trials
         bests.append(challenge(trials[0], trials[1:]))
@@ -186,10 +188,14 @@ def clearly_better(
 
 
 def _exceeds(gain: NDArray[np.float64], errors: float) -> bool:
-    """Whether the mean of a paired difference is above so many of its standard errors (0: not below 0)."""
+    """Whether the mean of a paired difference is above so many of its standard errors.
+
+    Where none or fewer are asked for, just as many will do.
+    """
     if len(gain) < 2:
         return False
-    return bool(gain.mean() > errors * standard_error(gain) or (errors == 0 and gain.mean() >= 0))
+    mean, asked = gain.mean(), errors * standard_error(gain)
+    return bool(mean > asked or (errors <= 0 and mean >= asked))
 
 
 def _screen(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any
 
 import orjson
@@ -88,7 +88,7 @@ async def models(serving: ServingDep, tenant: TenantDep) -> Response:
 @router.get("/models/stats")
 async def all_stats(serving: ServingDep, tenant: TenantDep) -> Response:
     """Statistics of every version that has been loaded."""
-    return _json({"model_stats": [s for entry in serving.models(tenant) for s in _stats(entry)]})
+    return _json({"model_stats": await _stats(serving, tenant, serving.models(tenant))})
 
 
 @router.get("/models/{ref}")
@@ -106,7 +106,7 @@ async def model_ready(
     serving: ServingDep, tenant: TenantDep, ref: str, version: str | None = None
 ) -> Response:
     """Whether the model answers; loads it if need be."""
-    await serving.resolve(tenant, ref, _number(version))
+    await serving.loaded(tenant, ref, _number(version))
     return _json({"name": Reference.parse(ref).name, "ready": True})
 
 
@@ -115,10 +115,10 @@ async def model_ready(
 async def stats(serving: ServingDep, tenant: TenantDep, ref: str, version: str | None = None) -> Response:
     """Statistics of one version, or of all loaded ones."""
     if version is None and Reference.parse(ref).bare:
-        return _json({"model_stats": _stats(serving.entry(tenant, ref))})
-    loaded = await serving.resolve(tenant, ref, _number(version))
+        return _json({"model_stats": await _stats(serving, tenant, [serving.entry(tenant, ref)])})
+    loaded, counters = await serving.loaded(tenant, ref, _number(version))
     name = Reference.parse(ref).name
-    return _json({"model_stats": [views.model_stats(name, loaded.version, loaded.stats.snapshot())]})
+    return _json({"model_stats": [views.model_stats(name, loaded.version, counters)]})
 
 
 @router.post("/models/{ref}/infer")
@@ -185,9 +185,5 @@ def _decode(body: bytes, json_length: str | None, manifest: Manifest) -> InferRe
     return decode_raw(body, spec["name"], spec["datatype"])
 
 
-def _stats(entry: Entry) -> list[dict[str, Any]]:
-    return [
-        views.model_stats(entry.name, number, version.stats.snapshot())
-        for number, version in sorted(entry.versions.items())
-        if version.stats is not None
-    ]
+async def _stats(serving: Serving, tenant: str, entries: Sequence[Entry]) -> list[dict[str, Any]]:
+    return [views.model_stats(*counted) for counted in await serving.counters(tenant, entries)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,10 @@ import orjson
 
 from app.api.oip_codec import InferRequest, Requested
 from app.api.oip_tensors import Tensor, bad
+from app.engine.heads import Outputs
 from app.engine.model import LoadedModel, Prediction
 from app.engine.stats import Compute, Counters, Duration, total
-from app.services.serving import labels_above
+from app.services.serving import labels_above, parts
 from models.errors import Unavailable
 from models.manifest import Manifest
 
@@ -32,18 +34,21 @@ def input_spec(manifest: Manifest) -> dict[str, Any]:
 
 
 def output_specs(manifest: Manifest) -> list[dict[str, Any]]:
-    """The outputs of the model's task, `embedding`, and `unknown` where the model can tell."""
+    """The outputs of the model's task, then `name.scores` and the like of what it answers besides by name,
+    `embedding`, and `unknown` where the model can tell."""
     more = [{"name": EMBEDDING, "datatype": "FP32", "shape": [-1, manifest.head.in_dim]}]
     if manifest.rejection is not None:
         more.append({"name": UNKNOWN, "datatype": "BOOL", "shape": [-1]})
+    others = [_answer_specs(manifest.alone(output), f"{output.name}.") for output in manifest.outputs]
+    return [*_answer_specs(manifest.alone(), ""), *(spec for specs in others for spec in specs), *more]
+
+
+def _answer_specs(manifest: Manifest, prefix: str) -> list[dict[str, Any]]:
     count = manifest.head.out_dim
     if manifest.task == "regression":
-        return [
-            {"name": "value", "datatype": "FP32", "shape": [-1] if count == 1 else [-1, count]},
-            *more,
-        ]
-    label = {"name": "label", "datatype": "BYTES", "shape": [-1]}
-    return [label, {"name": "scores", "datatype": "FP32", "shape": [-1, count]}, *more]
+        return [{"name": f"{prefix}value", "datatype": "FP32", "shape": [-1] if count == 1 else [-1, count]}]
+    label = {"name": f"{prefix}label", "datatype": "BYTES", "shape": [-1]}
+    return [label, {"name": f"{prefix}scores", "datatype": "FP32", "shape": [-1, count]}]
 
 
 def metadata(name: str, versions: Sequence[int], manifest: Manifest) -> dict[str, Any]:
@@ -95,20 +100,25 @@ def wanted(manifest: Manifest, request: InferRequest) -> tuple[Requested, ...]:
     for i, output in enumerate(request.outputs):
         if output.name not in known:
             raise bad(f"outputs[{i}]: no such output; this model gives {', '.join(known)}.", f"outputs[{i}]")
-        if output.classification and output.name != "scores":
+        if output.classification and output.name.rpartition(".")[2] != "scores":
             raise bad(f"{output.name}: only scores can be given as classification.", f"outputs[{i}]")
     return request.outputs
 
 
 def outputs_of(manifest: Manifest, prediction: Prediction, requested: Sequence[Requested]) -> list[Tensor]:
     """The tensors asked for, in that order."""
-    return [_output(manifest, prediction, output) for output in requested]
+    answers = parts(manifest, prediction.outputs)
+    return [_output(answers, prediction, output) for output in requested]
 
 
-def _output(manifest: Manifest, prediction: Prediction, output: Requested) -> Tensor:
+def _output(
+    answers: Mapping[str, tuple[Manifest, Outputs]], prediction: Prediction, output: Requested
+) -> Tensor:
+    name, _, kind = output.name.rpartition(".")
+    manifest, outputs = answers[name]
     if output.classification:
-        return _classification(manifest, prediction.outputs, output)
-    data = _BUILD[output.name](manifest, prediction)
+        return _classification(manifest, outputs, output)
+    data = _BUILD[kind](manifest, replace(prediction, outputs=outputs))
     if isinstance(data, list):
         return Tensor(output.name, "BYTES", (len(data),), data, output.binary)
     datatype = "BOOL" if data.dtype == bool else "FP32"

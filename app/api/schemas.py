@@ -180,6 +180,15 @@ class MethodObject(BaseModel):
     hyperparameters: dict[str, Any]
 
 
+class OutputObject(BaseModel):
+    """A further answer of a model of several."""
+
+    name: str
+    task: TaskName
+    labels: list[str]
+    interval: float | None = None
+
+
 class ModelObject(BaseModel):
     id: str
     object: Literal["model"] = "model"
@@ -188,6 +197,7 @@ class ModelObject(BaseModel):
     modality: ModalityName
     task: TaskName
     labels: list[str]
+    outputs: list[OutputObject] = []
     backbone: str
     version: int
     aliases: dict[str, int]

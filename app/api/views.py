@@ -150,6 +150,7 @@ def model_view(view: ModelView) -> schemas.ModelObject:
         modality=manifest.input.modality,
         task=manifest.task,
         labels=list(manifest.labels),
+        outputs=[schemas.OutputObject(**dict(output)) for output in manifest.outputs],
         backbone=manifest.backbone.id,
         version=view.version,
         aliases=view.aliases,

@@ -232,7 +232,7 @@ class Prediction(Result):
     """The answer to one input.
 
     `label` is the class, or the classes (multilabel); regression gives `value` and, where it can be
-    told, the ends of its 95 % `interval`.
+    told, the ends of its 95 % `interval`. `outputs` are further answers, by name, of a model of several.
     """
 
     index: int
@@ -242,6 +242,7 @@ class Prediction(Result):
     value: float | tuple[float, ...] | None = None
     interval: tuple[float, float] | tuple[tuple[float, float], ...] | None = None
     set: tuple[str, ...] | None = None
+    outputs: dict[str, dict[str, Any]] | None = None
     unknown: bool | None = None
     embedding: tuple[float, ...] | None = None
 

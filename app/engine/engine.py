@@ -137,7 +137,7 @@ class Engine:
         """
         expected = Golden.from_bytes(golden)
         got = self.predict_sync(model, expected.contents, embedding=True)
-        expected.check(got, relative=model.manifest.task == "regression")
+        expected.check(got, model.manifest)
 
     def preload(self, backbone_id: str) -> Future[Trunk]:
         """The backbone's load: under way, done, or started now. Raises NotFound."""

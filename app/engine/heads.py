@@ -61,7 +61,16 @@ class TailHead:
         return np.asarray(outputs, np.float32), np.asarray(features, np.float32)
 
 
-Head = AffineHead | GraphHead | TailHead
+@dataclass(frozen=True, eq=False)
+class DistantHead:
+    """In a front-end: the engine's process has the head, under this tenant and model name (docs/adr/0005)."""
+
+    tenant: str
+    name: str
+    nbytes: int = 0
+
+
+Head = AffineHead | GraphHead | TailHead | DistantHead
 
 
 def load_head(manifest: Manifest, data: bytes, providers: Sequence[str] = CPU) -> Head:

@@ -38,7 +38,8 @@ def _ask(
     outputs: Sequence[Outputs | None],
 ) -> Sequence[bool | None]:
     """The answers of one model. Where its novelty breaks, the prediction stands without."""
-    scored = [row for row in (outputs[row] for row in rows) if row is not None]
+    own = model.manifest.columns[0]
+    scored = [row[own] for row in (outputs[row] for row in rows) if row is not None]
     try:
         if model.novelty is not None:
             unknown: list[bool] = model.novelty.unknown(

@@ -30,8 +30,8 @@ class Run(Protocol):
         ...
 
 
-class Runner(Protocol):
-    def start(self, spec: FitSpec, spec_path: str) -> Run: ...
+class Advisor(Protocol):
+    """What the training side can be asked without a job."""
 
     def methods(self) -> list[dict[str, Any]]:
         """Every transfer method with its hyperparameter schema."""
@@ -43,5 +43,11 @@ class Runner(Protocol):
         Its one message is `{"recommendation": {...}}` or `{"failed": {"code": ..., "message": ...}}`.
         """
         ...
+
+
+class Runner(Advisor, Protocol):
+    """Starts jobs too."""
+
+    def start(self, spec: FitSpec, spec_path: str) -> Run: ...
 
     def close(self) -> None: ...

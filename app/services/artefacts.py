@@ -29,11 +29,15 @@ class Artefacts:
 
     def load(self, digest: str) -> tuple[Manifest, dict[str, bytes]]:
         """A manifest and its files, each checked against its digest. Raises CorruptArtefact."""
-        folder = self.folder(digest)
-        manifest = _read(folder)
+        manifest = self.manifest(digest)
+        return manifest, verify_files(self.folder(digest), manifest.files)
+
+    def manifest(self, digest: str) -> Manifest:
+        """A manifest alone, checked against its digest. Raises CorruptArtefact."""
+        manifest = _read(self.folder(digest))
         if manifest.digest != digest:
             raise CorruptArtefact("An artefact's manifest does not match its digest.")
-        return manifest, verify_files(folder, manifest.files)
+        return manifest
 
 
 def _read(folder: Path) -> Manifest:

@@ -44,6 +44,16 @@ class Source:
                 param=param,
             )
 
+    def must_take(self, kind: InputSpec, param: str) -> None:
+        """Raises InvalidInput unless the inputs are of that kind, whatever the task."""
+        if self.input != kind:
+            raise InvalidInput(
+                f"{param} holds {self.input.modality}, the training file {kind.modality}; they must agree "
+                "(signals: in their grid too).",
+                code="file_mismatch",
+                param=param,
+            )
+
     def check_trainable(self, max_classes: int, *, labels_optional: bool = False) -> None:
         """Raises InvalidInput when no model can be fitted to these labels."""
         missing = None if labels_optional else shortage(self.task, self.labelled, self.classes)

@@ -16,7 +16,7 @@ from app.db.tables import Job, JobEvent, Report
 from app.services.data import DataSource, Source
 from app.services.ids import new_id, now
 from app.services.methods import Methods
-from app.services.needs import check_needs, check_values, file_ids
+from app.services.needs import check_files, check_needs, check_values, file_ids
 from app.services.page import Page, before, fetch_page
 from app.services.plan import Planner
 from models.base import sha256
@@ -105,10 +105,12 @@ class Jobs:
         check_values(method, request.hyperparameters, training)
         packs = {"training": training.digest, "validation": None, "unlabelled": None}
         packs |= {kind: source.digest for kind, source in others.items()}
-        extras = {
-            name: self.data.open(session, tenant, name, param).digest
+        files = {
+            name: self.data.open(session, tenant, name, param)
             for param, name in file_ids(method, request.hyperparameters)
         }
+        check_files(method, request.hyperparameters, training, files, self.planner.max_classes)
+        extras = {name: source.digest for name, source in files.items()}
         return _job(tenant, request, method["name"], {"packs": packs, "extras": extras, **plan.to_json()})
 
     def _others(

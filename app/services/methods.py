@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema
 
-from app.runners.base import Runner
+from app.runners.base import Advisor
 from models.errors import InvalidInput
 
 # OpenAI's clients name their only method "supervised"; here that means: choose for me.
@@ -18,7 +18,7 @@ _ALIASES = {"supervised": "auto"}
 class Methods:
     """The registry of the training side, asked for once."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Advisor) -> None:
         self._runner = runner
         self._lock = threading.Lock()
         self._known: dict[str, dict[str, Any]] | None = None

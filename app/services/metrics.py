@@ -11,13 +11,14 @@ from sqlalchemy import func, select
 
 from app.db.database import Database
 from app.db.tables import Job
-from app.engine.engine import Engine, EngineStats
+from app.engine.engine import EngineStats
+from app.engine.predictor import Predictor
 
 
 class Metrics(Collector):
     """What the engine and the queue have to say."""
 
-    def __init__(self, engine: Engine, db: Database) -> None:
+    def __init__(self, engine: Predictor, db: Database) -> None:
         self._engine = engine
         self._db = db
         self._registry = CollectorRegistry()

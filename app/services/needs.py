@@ -11,6 +11,9 @@ from models.errors import InvalidInput, Unavailable
 FILE_ID = "file-id"
 """The JSON schema's `format` of a hyperparameter that names an uploaded file or a dataset."""
 
+TRAINING_FILE_ID = "training-file-id"
+"""The `format` of one that names labelled examples of another task, inputs of the training file's kind."""
+
 CLASS_TABLE = "class-table"
 """The `format` of one that has a row for every class, each row with the same columns."""
 
@@ -97,9 +100,23 @@ def _check_table(param: str, table: Mapping[str, Any], labels: Sequence[str]) ->
 
 
 def file_ids(method: Mapping[str, Any], hyperparameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """`(param, id)` of each file that the hyperparameters name, where the schema says `format: file-id`."""
+    """`(param, id)` of each file that the hyperparameters name, where the schema's `format` says so."""
     found = _formatted(method, hyperparameters)
-    return ((param, value) for param, kind, value in found if kind == FILE_ID)
+    return ((param, value) for param, kind, value in found if kind in (FILE_ID, TRAINING_FILE_ID))
+
+
+def check_files(
+    method: Mapping[str, Any],
+    hyperparameters: Mapping[str, Any],
+    training: Source,
+    files: Mapping[str, Source],
+    max_classes: int,
+) -> None:
+    """Raises InvalidInput where a named file, by id in `files`, cannot be another task of this training."""
+    for param, kind, value in _formatted(method, hyperparameters):
+        if kind == TRAINING_FILE_ID:
+            files[value].must_take(training.input, param)
+            files[value].check_trainable(max_classes)
 
 
 def _formatted(

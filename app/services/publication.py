@@ -17,11 +17,14 @@ from sqlalchemy.orm import Session
 from app.db import queue
 from app.db.database import Database
 from app.db.tables import Alias, Change, Job, Model, Report, Version
+from app.engine.engine import Engine
+from app.engine.model import LoadedModel
 from app.services.artefacts import Artefacts
 from app.services.ids import new_id, now
 from app.services.registry import Registry
 from models.events import Event
-from models.manifest import REPORT, Manifest
+from models.manifest import GOLDEN, HEAD, REPORT, Manifest
+from models.novelty import NOVELTY
 from models.report import Report as ReportBody
 
 
@@ -33,9 +36,10 @@ class Published:
 
 
 class Publisher:
-    def __init__(self, db: Database, artefacts: Artefacts, registry: Registry) -> None:
+    def __init__(self, db: Database, artefacts: Artefacts, engine: Engine, registry: Registry) -> None:
         self.db = db
         self.artefacts = artefacts
+        self.engine = engine
         self.registry = registry
 
     def publish(self, job: Job, output: Path) -> Published | None:
@@ -46,13 +50,19 @@ class Publisher:
         """
         report = ReportBody.model_validate_json((output / REPORT).read_bytes())
         manifest = self.artefacts.admit(output)
-        self.registry.check(manifest)
+        self._check(manifest)
         with self.db.write() as session:
             version = _register(session, job, manifest, report)
         if version is None:
             return None
         self.registry.refresh()
         return Published(job.target, version, manifest.digest)
+
+    def _check(self, manifest: Manifest) -> None:
+        """Load an admitted artefact and run its golden batch. Raises CorruptArtefact."""
+        _, files = self.artefacts.load(manifest.digest)
+        model = LoadedModel.load(manifest, 0, files[HEAD], novelty=files.get(NOVELTY))
+        self.engine.warm(model, files[GOLDEN])
 
 
 def _register(session: Session, job: Job, manifest: Manifest, report: ReportBody) -> int | None:

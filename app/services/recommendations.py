@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from app.db.database import Database
-from app.runners.base import Run, Runner
+from app.runners.base import Advisor, Run
 from app.services.data import DataSource, Source
 from app.services.features import candidates
 from app.settings import Settings
@@ -34,7 +34,7 @@ class Recommendations:
         data: DataSource,
         blobs: BlobStore,
         shelf: Shelf,
-        runner: Runner,
+        runner: Advisor,
     ) -> None:
         self.settings = settings
         self.db = db

@@ -5,21 +5,24 @@ from __future__ import annotations
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db.database import Database
 from app.db.tables import Alias, Change, Model, Version
-from app.engine.engine import Engine
 from app.engine.model import LoadedModel
 from app.services.artefacts import Artefacts
-from app.services.catalogue import Catalogue, Load
+from app.services.catalogue import Catalogue
 from models.errors import DurianError
-from models.manifest import GOLDEN, HEAD, Manifest
+from models.manifest import HEAD
 from models.novelty import NOVELTY
+
+Opener = Callable[[str, str, int, str], LoadedModel]
+"""Tenant, model name, version and artefact digest to the model. Raises CorruptArtefact."""
 
 _WATCH_SECONDS = 0.5
 log = logging.getLogger(__name__)
@@ -37,13 +40,22 @@ class _Model:
 
 
 class Registry:
-    def __init__(self, db: Database, artefacts: Artefacts, engine: Engine, catalogue: Catalogue) -> None:
+    """`open_version` loads a version when it is first asked for; `applied` is told of every new state."""
+
+    def __init__(
+        self,
+        db: Database,
+        catalogue: Catalogue,
+        open_version: Opener,
+        applied: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self.db = db
-        self.artefacts = artefacts
-        self.engine = engine
         self.catalogue = catalogue
+        self.change = -1
+        """The number of the last change that the catalogue shows."""
+        self._open = open_version
+        self._told = applied
         self._applied: dict[str, _Model] = {}
-        self._change = -1
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="registry-watch", daemon=True)
@@ -58,20 +70,16 @@ class Registry:
         if self._thread.is_alive():
             self._thread.join()
 
-    def check(self, manifest: Manifest) -> None:
-        """Load an admitted artefact and run its golden batch. Raises CorruptArtefact."""
-        _, files = self.artefacts.load(manifest.digest)
-        self.engine.warm(_loaded(manifest, 0, files), files[GOLDEN])
-
     def refresh(self) -> None:
         """Bring the catalogue up to the database, if anything has changed."""
         with self._lock, self.db.read() as session:
             change = session.scalar(select(Change.n)) or 0
-            if change == self._change:
+            if change == self.change:
                 return
             found = _read(session)
             self._apply(found)
-            self._change = change
+            self.change = change
+            self._told(change)
 
     def _watch(self) -> None:
         while not self._stop.wait(_WATCH_SECONDS):
@@ -94,7 +102,8 @@ class Registry:
         key = (model.tenant, model.name)
         for number, artefact in model.versions.items():
             if number not in before.versions:
-                self.catalogue.put_version(*key, number, self._load(artefact, number), created=model.created)
+                load = partial(self._open, *key, number, artefact)
+                self.catalogue.put_version(*key, number, load, created=model.created)
         for alias, number in model.aliases.items():
             if before.aliases.get(alias) != number:
                 self.catalogue.set_alias(*key, alias, number)
@@ -103,15 +112,10 @@ class Registry:
         for number in before.versions.keys() - model.versions.keys():
             self.catalogue.remove_version(*key, number)
 
-    def _load(self, artefact: str, number: int) -> Load:
-        def load() -> LoadedModel:
-            manifest, files = self.artefacts.load(artefact)
-            return _loaded(manifest, number, files)
 
-        return load
-
-
-def _loaded(manifest: Manifest, number: int, files: Mapping[str, bytes]) -> LoadedModel:
+def open_here(artefacts: Artefacts, _tenant: str, _name: str, number: int, digest: str) -> LoadedModel:
+    """An `Opener` that loads the artefact into this process."""
+    manifest, files = artefacts.load(digest)
     return LoadedModel.load(manifest, number, files[HEAD], novelty=files.get(NOVELTY))
 
 

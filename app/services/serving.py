@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from app.engine.engine import Engine
+from app.engine.heads import Outputs
 from app.engine.model import LoadedModel, Prediction
+from app.engine.predictor import Predictor
+from app.engine.stats import Counters
 from app.services.catalogue import Catalogue, Entry, Reference
 from models.backbone import BackboneCard
 from models.manifest import InputSpec, Manifest
@@ -37,7 +39,7 @@ class Answer:
 class Serving:
     """What the routes need of the models: find them, ask them."""
 
-    def __init__(self, engine: Engine, catalogue: Catalogue) -> None:
+    def __init__(self, engine: Predictor, catalogue: Catalogue) -> None:
         self.engine = engine
         self.catalogue = catalogue
 
@@ -46,6 +48,20 @@ class Serving:
         found = self.catalogue.find(tenant, ref, version)
         loaded = found.loaded
         return loaded if loaded is not None else await asyncio.to_thread(found.model)
+
+    async def loaded(self, tenant: str, ref: str, version: int | None = None) -> tuple[LoadedModel, Counters]:
+        """`resolve`, with the model in the engine's memory; and its counters."""
+        model = await self.resolve(tenant, ref, version)
+        return model, model.stats.snapshot()
+
+    async def counters(self, tenant: str, entries: Sequence[Entry]) -> list[tuple[str, int, Counters]]:
+        """Name, number and counters of every version of some models that has ever been loaded."""
+        return [
+            (entry.name, number, version.stats.snapshot())
+            for entry in entries
+            for number, version in sorted(entry.versions.items())
+            if version.stats is not None
+        ]
 
     def entry(self, tenant: str, ref: str) -> Entry:
         """All versions and aliases of the model that `ref` names. Raises NotFound."""
@@ -118,17 +134,32 @@ def canonical(spec: InputSpec, inputs: Sequence[object]) -> list[bytes]:
 
 
 def rows(manifest: Manifest, prediction: Prediction, top_k: int) -> list[dict[str, Any]]:
-    """One dict an input: `index`, what the task answers, `unknown` if told, `embedding` if asked for."""
-    if manifest.task == "regression":
-        answers = [_value_row(manifest, values) for values in prediction.outputs.tolist()]
-    else:
-        answers = _score_rows(manifest, prediction.outputs, top_k)
-    found = [{"index": i, **answer} for i, answer in enumerate(answers)]
+    """One dict an input: `index`, what the task answers, `outputs` where the model answers more by name,
+    `unknown` if told, `embedding` if asked for."""
+    (own, part), *others = parts(manifest, prediction.outputs).values()
+    found = [{"index": i, **answer} for i, answer in enumerate(_answers(own, part, top_k))]
+    if others:
+        named = [_answers(alone, part, top_k) for alone, part in others]
+        names = [output.name for output in manifest.outputs]
+        _put(found, "outputs", [dict(zip(names, row, strict=True)) for row in zip(*named, strict=True)])
     if prediction.unknown is not None:
         _put(found, "unknown", prediction.unknown.tolist())
     if prediction.embedding is not None:
         _put(found, "embedding", prediction.embedding.tolist())
     return found
+
+
+def parts(manifest: Manifest, outputs: Outputs) -> dict[str, tuple[Manifest, Outputs]]:
+    """Each answer of a model, by name ("" is its own): a manifest of that alone, and its columns."""
+    kinds = {"": manifest.alone(), **{output.name: manifest.alone(output) for output in manifest.outputs}}
+    pairs = zip(kinds.items(), manifest.columns, strict=True)
+    return {name: (alone, outputs[:, columns]) for (name, alone), columns in pairs}
+
+
+def _answers(manifest: Manifest, outputs: Outputs, top_k: int) -> list[dict[str, Any]]:
+    if manifest.task == "regression":
+        return [_value_row(manifest, values) for values in outputs.tolist()]
+    return _score_rows(manifest, outputs, top_k)
 
 
 def _value_row(manifest: Manifest, values: list[float]) -> dict[str, Any]:

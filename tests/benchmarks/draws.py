@@ -36,6 +36,10 @@ class Table:
         rows = np.flatnonzero(wanted)
         return Table(self.X[rows], self.named(rows), self.y[rows])
 
+    def joined(self, other: Table) -> Table:
+        X, y = np.concatenate([self.X, other.X]), np.concatenate([self.y, other.y])
+        return Table(X, self.labels + other.labels, y)
+
 
 def digits() -> Table:
     """1,797 scans of 8 x 8 pixels, in [0, 1]."""

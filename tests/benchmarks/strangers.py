@@ -27,16 +27,15 @@ _MINILM = BUILT / "text" / "minilm-l6"
 Floats = NDArray[np.float32]
 
 
-def rows(setup: Setup) -> Iterator[Row]:
-    """Three classes of UCI digits held out, and the out-of-scope texts of CLINC150 where they are."""
+def rows(setup: Setup, texts: dict[str, Table] | None) -> Iterator[Row]:
+    """Three classes of UCI digits held out, and the out-of-scope texts of CLINC150 where they are given."""
     table = draws.digits()
     for shots, asked in _ASKED.items():
         seeds = setup.amount(20 if shots < 100 else 6, 2)
         yield from _judged(
             f"3 digits held out, {shots} shots", [_digits(table, shots, s) for s in range(seeds)], asked
         )
-    if setup.data is not None and not setup.quick:
-        texts = _clinc(setup)
+    if texts is not None:
         yield from _judged("CLINC150 out of scope, 10 shots", [_outside(texts, 10, s) for s in range(2)])
 
 
@@ -97,7 +96,7 @@ def _judge(made: Fit, known: Floats, strange: Floats) -> tuple[float, float, flo
     return area, float((inside > told.threshold).mean()), float((outside > told.threshold).mean())
 
 
-def _clinc(setup: Setup) -> dict[str, Table]:
+def clinc(setup: Setup) -> dict[str, Table]:
     """MiniLM's features of a part of the training texts, and of the test's known and out-of-scope ones."""
     backbone = Backbone(_MINILM)
     tap = backbone.card.default_tap

@@ -77,6 +77,17 @@ def test_graph_agrees_with_head_on_raw_features(name: str, task: TaskName) -> No
 
 
 @every_pair
+def test_head_over_a_joined_tap_is_lifted_exactly(name: str, task: TaskName) -> None:
+    raw = far_away(example(name, task))
+    X = raw.X * np.where(np.arange(raw.X.shape[1]) < 2, 1, 30).astype(np.float32)
+    frame = Frame.of(X if raw.target is None else np.concatenate([X, raw.target]), (2, X.shape[1] - 2))
+    target = None if raw.target is None else frame.enter(raw.target)
+    inside = replace(raw, X=frame.enter(X), target=target)
+    head = fit_all(name, inside)[0].head
+    np.testing.assert_allclose(head.lifted(frame).logits(X), head.logits(inside.X), atol=2e-3)
+
+
+@every_pair
 def test_graph_keeps_the_contract(name: str, task: TaskName) -> None:
     problem = example(name, task)
     head = fit_all(name, problem)[0].head

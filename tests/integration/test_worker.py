@@ -140,9 +140,9 @@ def test_a_silent_workers_job_is_taken_over_and_its_late_result_refused(settings
     assert process.worker.work_once()
     assert process.services.jobs.get(TENANT, job_id).status == "succeeded"
 
-    spec = process.services.specs.build(first)
+    spec = process.worker.specs.build(first)
     train_alone(spec, process)
-    assert process.services.publisher.publish(first, Path(spec.output)) is None
+    assert process.worker.publisher.publish(first, Path(spec.output)) is None
     assert [v.version for v in process.services.models.versions(TENANT, "m")] == [1]
     with process.services.db.write() as session:
         assert not queue.finish(session, job_id, first.fence, "failed", {})
@@ -150,7 +150,7 @@ def test_a_silent_workers_job_is_taken_over_and_its_late_result_refused(settings
 
 
 def train_alone(spec: FitSpec, process: Process) -> None:
-    run = InlineRunner().start(spec, process.services.specs.write(spec))
+    run = InlineRunner().start(spec, process.worker.specs.write(spec))
     assert isinstance(run, InlineRun)
     run.kill()
 

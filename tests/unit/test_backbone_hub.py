@@ -78,14 +78,23 @@ def test_text_encoders_give_what_the_original_gives(
         "sentence",
         8,
     )
-    assert [(tap.name, tap.depth) for tap in card.taps] == [("layer_0", 0), ("layer_1", 0.5), ("sentence", 1)]
+    assert [(tap.name, tap.dim, tap.depth) for tap in card.taps] == [
+        ("layer_0", 8, 0),
+        ("layer_0_stat", 16, 0),
+        ("layer_1", 8, 0.5),
+        ("layer_1_stat", 16, 0.5),
+        ("layer_2_stat", 16, 1),  # whose mean is the sentence
+        ("sentence", 8, 1),
+    ]
     assert isinstance(card.preprocess, TextPreprocess)
     assert card.preprocess.max_tokens == (32 if family in ("Roberta", "MPNet") else 34)
     backbone = served(tmp_path, card)
     contents = [words.encode() for words in (*TEXTS, "cat " * 60)]
-    got = backbone.embed(contents, ["sentence", "layer_0"])
-    expected = [states(network, c.decode(), card.preprocess.max_tokens).mean(0) for c in contents]
-    np.testing.assert_allclose(got["sentence"], expected, atol=1e-4)
+    got = backbone.embed(contents, ["sentence", "layer_0", "layer_2_stat"])
+    tops = [states(network, c.decode(), card.preprocess.max_tokens) for c in contents]
+    np.testing.assert_allclose(got["sentence"], [top.mean(0) for top in tops], atol=1e-4)
+    stats = [np.concatenate([top.mean(0), top.std(0)]) for top in tops]
+    np.testing.assert_allclose(got["layer_2_stat"], stats, atol=1e-4)
     alone = [backbone.embed([content], ["layer_0"])["layer_0"][0] for content in contents]
     np.testing.assert_allclose(got["layer_0"], alone, atol=1e-5)
 
@@ -192,10 +201,14 @@ def test_vision_encoders_give_what_the_original_gives(
     got = backbone.run(list(pixels), names)
     values = (pixels / 255 - processor["image_mean"]) / processor["image_std"]
     with torch.no_grad():
-        answer = network(torch.tensor(values.transpose(0, 3, 1, 2), dtype=torch.float32))
+        pictures = torch.tensor(values.transpose(0, 3, 1, 2), dtype=torch.float32)
+        answer = network(pictures, output_hidden_states=True)
     patches = family in ("ViT", "DeiT", "Dinov2")
     expected = answer.last_hidden_state[:, 0] if patches else answer.pooler_output.flatten(1)
     np.testing.assert_allclose(got["embedding"], expected.numpy(), atol=1e-4)
+    middle = answer.hidden_states[1].flatten(2).mT if not patches else answer.hidden_states[1]
+    stats = torch.cat([middle.mean(1), middle.std(1, correction=0)], 1)
+    np.testing.assert_allclose(got["layer_1_stat" if patches else "stage_1_stat"], stats, atol=1e-4)
     assert {name: values.shape[1] for name, values in got.items()} == {tap.name: tap.dim for tap in card.taps}
     for name in names:
         alone = [backbone.run([one], [name])[name][0] for one in pixels]
@@ -266,8 +279,11 @@ def test_speech_encoders_give_what_the_original_gives(
     if normalise:
         values = (waves - waves.mean(1, keepdims=True)) / np.sqrt(waves.var(1, keepdims=True) + 1e-7)
     with torch.no_grad():
-        expected = network(torch.tensor(values)).last_hidden_state.mean(1).numpy()
+        top = network(torch.tensor(values)).last_hidden_state.numpy()
+    expected = top.mean(1)
     backbone = served(tmp_path, card)
+    stats = np.concatenate([expected, top.std(1)], axis=1)
+    np.testing.assert_allclose(backbone.run(list(waves), ["layer_2_stat"])["layer_2_stat"], stats, atol=1e-4)
     np.testing.assert_allclose(backbone.run(list(waves), ["embedding"])["embedding"], expected, atol=1e-4)
     lower = backbone.run(list(waves), ["layer_1"])["layer_1"]
     alone = [backbone.run([wave], ["layer_1"])["layer_1"][0] for wave in waves]
@@ -304,9 +320,9 @@ def test_speech_needs_its_rate(add: Add, source: Path, tmp_path: Path) -> None:
 
 
 def test_taps_of_deep_networks_are_spread() -> None:
-    assert levels(4) == [0, 1, 2, 3]
-    assert levels(12) == [0, 2, 4, 6, 8, 10]
-    assert levels(24) == [0, 4, 8, 12, 16, 20]
+    assert levels(4) == [0, 1, 2, 3, 4]
+    assert levels(12) == [0, 2, 4, 6, 8, 10, 12]
+    assert levels(24) == [0, 4, 8, 12, 16, 20, 24]
 
 
 @pytest.fixture

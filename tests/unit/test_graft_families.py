@@ -52,6 +52,22 @@ def run(graph: bytes, feeds: dict[str, Any]) -> dict[str, Any]:
     return dict(zip(names, session.run(names, taken), strict=True))
 
 
+def test_taps_are_the_outputs_of_one_graph_in_both_forms(
+    family: families.Family, feeds: dict[str, np.ndarray]
+) -> None:
+    """At several depths a mean, and the mean with the deviation; a mean that is the top itself is not said
+    twice."""
+    found = run(family.graph, feeds)
+    assert set(found) == set(family.taps)
+    stats = {name for name in found if name.endswith("_stat")}
+    assert len(stats) >= families.depths(family.name)
+    for name in stats:
+        mean, deviation = np.split(found[name], 2, axis=1)
+        np.testing.assert_array_equal(mean, found.get(place_of(name), mean))
+        assert (deviation >= 0).all()
+        assert deviation.max() > 0
+
+
 def difference(got: Any, expected: Any) -> float:
     return float(np.abs(got - expected).max() / np.abs(expected).max())
 

@@ -166,6 +166,20 @@ def test_metric_says_where_its_pairs_come_from() -> None:
     assert fit("metric_transform", marked).setting["pairs"] == "labelled"
 
 
+@pytest.mark.parametrize("name", [*ALIGNERS, "importance_weighting"])
+def test_target_that_is_the_source_changes_nothing_much(name: str) -> None:
+    problem = blobs("classification", 10)
+    problem = replace(problem, target=problem.X)
+    assert accuracy(fit(name, problem), problem.X, problem.y) > 0.95
+
+
+@pytest.mark.parametrize("name", [*ALIGNERS, "importance_weighting"])
+def test_rows_that_are_all_alike_are_survived(name: str) -> None:
+    problem = blobs("classification", 3)
+    still = replace(problem, X=np.zeros_like(problem.X), target=np.zeros((4, 6), np.float32))
+    assert fit(name, still).head.finite()
+
+
 def two_domains(shots: int, *, misleading: bool) -> tuple[Problem, Problem]:
     """A source that agrees with the target or names its classes wrongly; and the target's test rows."""
     source, there = blobs("classification", 20), blobs("classification", 40, seed=1)

@@ -63,6 +63,16 @@ def part(problem: Problem) -> Domains:
     return Domains(X[~of_target], y[~of_target], target, y[of_target], len(problem.labels), problem.seed)
 
 
+def spread(X: NDArray[Any]) -> float:
+    """Mean squared distance of rows [n, D] from their mean; 1 where they are all alike.
+
+    Penalties are meant for a spread of one. A frame that holds two domains gives one to both together;
+    what is to be fitted on one as if there were no other has its C divided by this.
+    """
+    centred = X - X.mean(axis=0, dtype=np.float64)
+    return float(np.einsum("ij,ij->", centred, centred)) / len(X) or 1.0
+
+
 def pooled_weights(of_target: NDArray[np.bool_], source: Array | None = None) -> Array:
     """Weights [n] of mean one: the target's rows weigh together half of what the source's do.
 

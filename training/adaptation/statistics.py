@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-_TINY = 1e-12
+_TINY, _RANK = 1e-12, 1e-10
 
 
 def covariance(rows: Array, regularisation: float) -> Array:
@@ -31,6 +31,10 @@ def power(symmetric: Array, exponent: float) -> Array:
 def principal_axes(rows: Array, count: int) -> Array:
     """[D, r]: the first `count` principal axes of rows [n, D], fewer where there are fewer, orthonormal."""
     centred = rows - rows.mean(axis=0)
-    _, size, axes = np.linalg.svd(centred, full_matrices=False)
-    rank = int((size > max(size[0], np.finfo(np.float64).tiny) * _TINY).sum())
-    return np.asarray(axes[: max(1, min(count, rank))].T)
+    few = len(rows) < rows.shape[1]
+    values, vectors = np.linalg.eigh(centred @ centred.T if few else centred.T @ centred)
+    kept = values > max(values[-1] * _RANK, np.finfo(np.float64).tiny)
+    if not kept.any():
+        return np.eye(rows.shape[1])[:, :1]
+    axes = centred.T @ (vectors[:, kept] / np.sqrt(values[kept])) if few else vectors[:, kept]
+    return np.asarray(axes[:, ::-1][:, :count])

@@ -17,6 +17,7 @@ _WIDTHS = (0.1, 0.3, 1.0, 3.0, 10.0)  # of 1 / median squared distance
 _UPDATES, _ROUGHLY = 100, 1e-3  # of KLIEP's shares; they settle slowly where it no longer matters
 _FOLDS = 3
 _ODDS_C = 10.0
+_MEDIAN_ROWS = 500
 _TINY = 1e-12
 
 
@@ -58,7 +59,7 @@ def kliep(source: Array, target: Array, seed: int = 0) -> Array:
     """
     rng = np.random.default_rng(seed)
     centres = target[rng.permutation(len(target))[:_CENTRES]]
-    unit = median_distance(squared_distances(target, target))
+    unit = _unit(target)
     near, far = squared_distances(target, centres) / unit, squared_distances(source, centres) / unit
     fold = rng.permutation(len(target)) % min(_FOLDS, len(target))
     width = max(_WIDTHS, key=lambda width: _held_out(np.exp(-width * near), np.exp(-width * far), fold))
@@ -82,8 +83,13 @@ def _of_mean_one(weights: Array) -> Array:
 
 def _similarities(source: Array, target: Array) -> tuple[Array, float]:
     """exp(-g |x_i - x_j|^2) [s, m], and g: one over the median squared distance within the target."""
-    width = 1 / median_distance(squared_distances(target, target))
+    width = 1 / _unit(target)
     return np.exp(-width * squared_distances(source, target)), width
+
+
+def _unit(rows: Array) -> float:
+    """The median squared distance between rows, of so many that it hardly varies."""
+    return median_distance(squared_distances(rows[:_MEDIAN_ROWS], rows[:_MEDIAN_ROWS]))
 
 
 def _project(values: Array, bound: float, slack: float) -> Array:

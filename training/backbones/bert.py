@@ -1,8 +1,9 @@
 """A BERT encoder (Devlin et al. 2018, arXiv:1810.04805) as an ONNX graph, written from its weights alone.
 
 Inputs `input_ids`, `attention_mask`: int64 [N, L]. Outputs are taps, float32 [N, H]: the mean over the
-tokens that the mask keeps, of the embeddings (`layer_0`), of each layer but the last (`layer_i`), and of
-the last layer scaled to unit length (`sentence`; Reimers & Gurevych 2019, arXiv:1908.10084).
+tokens that the mask keeps, of the embeddings (`layer_0`) and of each layer (`layer_i`), and the last one
+scaled to unit length (`sentence`; Reimers & Gurevych 2019, arXiv:1908.10084). `layer_i_stat` [N, 2H] is
+the mean and the standard deviation over those tokens.
 
 Tokens lie flat, [N * L, H], so that every dense layer is one Gemm; only attention sees [N, heads, L, d].
 """
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from training.backbones.forms import both_forms, stat, width
 from training.backbones.graph import FLOAT, INT64, Dims, GraphWriter
 
 Weights = Mapping[str, NDArray[np.float32]]
@@ -42,21 +44,21 @@ class BertConfig:
 
 def tap_names(config: BertConfig) -> tuple[str, ...]:
     """The taps from the bottom to the top."""
-    return (*(f"layer_{i}" for i in range(config.layers)), SENTENCE)
+    return (*both_forms("layer", range(config.layers + 1)), SENTENCE)
 
 
 def write_bert(weights: Weights, config: BertConfig) -> bytes:
     """The encoder as ONNX bytes. `weights` has transformers' names (`embeddings.word_embeddings.weight`)."""
     encoder = _Encoder(weights, config)
-    names = tap_names(config)
     tokens = encoder.embeddings()
     for i in range(config.layers):
-        encoder.mean(tokens, out=names[i])
+        encoder.pool(tokens, f"layer_{i}")
         tokens = encoder.layer(tokens, f"encoder.layer.{i}.")
-    encoder.unit(encoder.mean(tokens), out=SENTENCE)
+    encoder.unit(encoder.pool(tokens, f"layer_{config.layers}"), out=SENTENCE)
     ids: tuple[int, Dims] = (INT64, ("N", "L"))
     inputs = {"input_ids": ids, "attention_mask": ids}
-    return encoder.graph.to_bytes("bert", inputs, dict.fromkeys(names, ("N", config.hidden)))
+    widths: dict[str, Dims] = {name: ("N", width(name, config.hidden)) for name in tap_names(config)}
+    return encoder.graph.to_bytes("bert", inputs, widths)
 
 
 class _Encoder:
@@ -70,7 +72,10 @@ class _Encoder:
         self.shape = g.node("Shape", "input_ids")
         keep = g.node("Cast", "attention_mask", to=FLOAT)
         self.keep = g.node("Unsqueeze", keep, g.ints(1))  # [N, 1, L]
-        self.count = g.node("Max", g.node("ReduceSum", keep, g.ints(1)), g.scalar(FEWEST))  # [N, 1]
+        self.kept = g.node("Unsqueeze", keep, g.ints(2))  # [N, L, 1]
+        count = g.node("Max", g.node("ReduceSum", keep, g.ints(1)), g.scalar(FEWEST))  # [N, 1]
+        self.count = g.node("Unsqueeze", count, g.ints(1))  # [N, 1, 1]
+        self.root = g.node("Sqrt", count)
         drop = g.node("Mul", g.node("Sub", g.scalar(1.0), self.keep), g.scalar(MASKED))
         self.bias = g.node("Unsqueeze", drop, g.ints(1))  # [N, 1, 1, L]
         self.padded = g.node("Concat", self.shape, g.ints(config.hidden), axis=0)  # N, L, H
@@ -139,11 +144,17 @@ class _Encoder:
         erf = g.node("Erf", g.node("Div", x, g.scalar(math.sqrt(2))))
         return g.node("Mul", g.node("Mul", x, g.node("Add", erf, g.scalar(1.0))), g.scalar(0.5))
 
-    def mean(self, tokens: str, out: str | None = None) -> str:
-        """Mean over the tokens that the mask keeps: [N * L, H] -> [N, H]."""
+    def pool(self, tokens: str, name: str) -> str:
+        """The taps of [N * L, H] over the tokens that the mask keeps: the mean [N, H], which is returned,
+        and `<name>_stat`."""
         g = self.graph
-        total = g.node("MatMul", self.keep, g.node("Reshape", tokens, self.padded))
-        return g.node("Div", g.node("Squeeze", total, g.ints(1)), self.count, out=out)
+        states = g.node("Reshape", tokens, self.padded)
+        centre = g.node("Div", g.node("MatMul", self.keep, states), self.count)  # [N, 1, H]
+        mean = g.node("Squeeze", centre, g.ints(1), out=name)
+        centred = g.node("Mul", g.node("Sub", states, centre), self.kept)
+        deviation = g.node("Div", g.node("ReduceL2", centred, axes=[1], keepdims=0), self.root)
+        g.node("Concat", mean, deviation, axis=1, out=stat(name))
+        return mean
 
     def unit(self, x: str, out: str) -> str:
         """Scaled to Euclidean length 1."""

@@ -14,6 +14,7 @@ from models.errors import Conflict
 from models.modalities.base import Prepared
 from models.runtime import Backbone, Features
 from models.store import publish_folder
+from training.backbones.forms import place_of
 from training.backbones.parity import check_parity
 from training.backbones.source import staged
 
@@ -70,18 +71,16 @@ def place(card: BackboneCard, draft: Draft, root: Path, emit: Callable[[str], ob
 
 
 def levels(layers: int) -> list[int]:
-    """The hidden states below the last one that become taps: all, or `DEPTHS` evenly spread ones."""
-    return (
-        sorted({round(i * layers / DEPTHS) for i in range(DEPTHS)}) if layers > DEPTHS else [*range(layers)]
-    )
+    """The hidden states that become taps, the last one among them: all, or `DEPTHS` more, evenly spread."""
+    steps = range(layers + 1)
+    return [*steps] if layers <= DEPTHS else sorted({round(i * layers / DEPTHS) for i in range(DEPTHS + 1)})
 
 
-def list_taps(expected: Mapping[str, Features], steps: Sequence[int], layers: int) -> tuple[Tap, ...]:
-    """The taps of lower states `steps` of `layers`, and the top's, with the widths the original gave."""
-    depths = [*(step / layers for step in steps), 1.0]
+def list_taps(expected: Mapping[str, Features], depths: Mapping[str, float]) -> tuple[Tap, ...]:
+    """Taps of the widths that the original gave, at the depths of their places; others are at the top."""
     return tuple(
-        Tap(name=name, dim=values.shape[1], depth=depth)
-        for (name, values), depth in zip(expected.items(), depths, strict=True)
+        Tap(name=name, dim=values.shape[1], depth=depths.get(place_of(name), 1.0))
+        for name, values in expected.items()
     )
 
 

@@ -20,6 +20,7 @@ from models.backbone import GRAPH, BackboneCard, Tap, TextPreprocess
 from models.base import sha256
 from models.errors import CorruptArtefact, NotFound
 from training.backbones.bert import SENTENCE, BertConfig, Weights, tap_names, write_bert
+from training.backbones.forms import place_of, width
 from training.backbones.parity import check_parity, embed
 from training.backbones.source import EmbeddedSource, Exported
 
@@ -53,13 +54,12 @@ def build(folder: Path) -> Exported:
     weights = load_file(folder / "model.safetensors")
     graph = write_bert(weights, config)
     files = {GRAPH: graph, TOKENIZER: bare_tokenizer((folder / TOKENIZER).read_bytes())}
-    names = tap_names(config)
     card = BackboneCard(
         id=ID,
         modality="text",
         preprocess=TextPreprocess(tokenizer=TOKENIZER, max_tokens=max_tokens),
         input="input_ids",
-        taps=tuple(Tap(name=n, dim=config.hidden, depth=i / config.layers) for i, n in enumerate(names)),
+        taps=taps_of(config),
         default_tap=SENTENCE,
         parameters=count_parameters(weights),
         licence="Apache-2.0",
@@ -86,6 +86,15 @@ def read_config(folder: Path) -> tuple[BertConfig, int]:
         epsilon=config["layer_norm_eps"],
     )
     return bert, _json(folder / "sentence_bert_config.json")["max_seq_length"]
+
+
+def taps_of(config: BertConfig) -> tuple[Tap, ...]:
+    """Every tap of the graph; a layer's depth is its share of the layers."""
+    depths = {f"layer_{i}": i / config.layers for i in range(config.layers + 1)}
+    return tuple(
+        Tap(name=name, dim=width(name, config.hidden), depth=depths.get(place_of(name), 1.0))
+        for name in tap_names(config)
+    )
 
 
 def bare_tokenizer(data: bytes) -> bytes:

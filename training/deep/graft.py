@@ -21,6 +21,7 @@ from models.modalities import preprocessor
 from models.runtime import open_session
 from models.store import verify_files
 from training.heads import Activation, Scores
+from training.several import Part, parts
 
 _ACTIVATION_NODE = {"softmax": "Softmax", "sigmoid": "Sigmoid", "identity": "Identity"}
 Layer = tuple[NDArray[np.float64], NDArray[np.float64]]
@@ -31,7 +32,8 @@ EMBEDDING = "tail_embedding"
 class Graft:
     """The part of a model above the cut at `tap`. `dim` is D.
 
-    `expected` [n, C] are the scores that training saw for the first examples.
+    `expected` [n, C] are the scores that training saw for the first examples. `further` are the activation
+    and number of the columns, after the task's own, of what else it answers.
     """
 
     choice: BackboneChoice
@@ -40,14 +42,22 @@ class Graft:
     activation: Activation
     dim: int
     expected: Scores
+    further: tuple[tuple[Activation, int], ...] = ()
+
+    @property
+    def parts(self) -> list[Part]:
+        """The columns of each answer, the task's own first, and what made them."""
+        own = self.expected.shape[1] - sum(width for _, width in self.further)
+        return parts([(self.activation, own), *self.further])
 
     def record(self) -> HeadRecord:
-        classes = self.expected.shape[1]
-        return HeadRecord(kind="tail", activation=self.activation, in_dim=self.dim, out_dim=classes)
+        kind: Activation = "identity" if self.further else self.activation
+        return HeadRecord(kind="tail", activation=kind, in_dim=self.dim, out_dim=self.expected.shape[1])
 
     def logits(self, contents: Sequence[bytes]) -> Scores:
         """float64 [n, C], up to what softmax forgets (regression: the values)."""
-        return deactivate(self.activation, self.run(contents)[0])
+        own, activation = self.parts[0]
+        return deactivate(activation, self.run(contents)[0][:, own])
 
     def run(self, contents: Sequence[bytes]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Scores [n, C] and embeddings [n, D] of canonical inputs, as the engine will compute them."""
@@ -83,24 +93,25 @@ def deactivate(activation: Activation, scores: NDArray[Any]) -> Scores:
     return np.asarray(np.log(safe) - np.log(np.clip(1 - values, 1e-12, 1.0)))
 
 
-def assemble(tail: bytes, top: str, layers: Sequence[Layer], activation: Activation) -> bytes:
-    """The tail's graph with the head's layers, ReLU between them, on its features. Deterministic."""
+def assemble(
+    tail: bytes,
+    top: str,
+    layers: Sequence[Layer],
+    activation: Activation,
+    further: Sequence[tuple[Activation, int]] = (),
+) -> bytes:
+    """The tail's graph with the head's layers, ReLU between them, on its features. Deterministic.
+
+    `further` are the activation and number of the last layer's columns that answer something else; all
+    answers are then one output.
+    """
     model = onnx.load_model_from_string(tail)
-    graph = model.graph
-    before = top
-    for index, (weight, bias) in enumerate(layers):
-        after = f"head_{index}"
-        graph.initializer.extend([_number(f"{after}_weight", weight), _number(f"{after}_bias", bias)])
-        graph.node.append(
-            helper.make_node("Gemm", [before, f"{after}_weight", f"{after}_bias"], [after], transB=1)
-        )
-        if index < len(layers) - 1:
-            graph.node.append(helper.make_node("Relu", [after], [f"{after}_relu"]))
-            after = f"{after}_relu"
-        before = after
-    output = "value" if activation == "identity" else "scores"
-    axis = {"axis": 1} if activation == "softmax" else {}
-    graph.node.append(helper.make_node(_ACTIVATION_NODE[activation], [before], [output], **axis))
+    graph, before = model.graph, top
+    for index, layer in enumerate(layers[:-1]):
+        before = _layer(graph, f"head_{index}", before, layer)
+        graph.node.append(helper.make_node("Relu", [before], [f"{before}_relu"]))
+        before = f"{before}_relu"
+    output = _answers(graph, before, layers[-1], [(activation, 0), *further])
     graph.node.append(helper.make_node("Identity", [top], [EMBEDDING]))
     dim, classes = layers[0][0].shape[1], len(layers[-1][1])
     del graph.output[:]
@@ -112,6 +123,31 @@ def assemble(tail: bytes, top: str, layers: Sequence[Layer], activation: Activat
     )
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _answers(graph: Any, before: str, last: Layer, kinds: Sequence[tuple[Activation, int]]) -> str:
+    """The last layer and its activations; the name of the output. The first answer has the columns left."""
+    weight, bias = last
+    own = len(bias) - sum(width for _, width in kinds)
+    found = []
+    for place, (columns, kind) in enumerate(parts([(kinds[0][0], own), *kinds[1:]])):
+        name = "head_last" if place == 0 else f"head_last_{place}"
+        logits = _layer(graph, name, before, (weight[columns], bias[columns]))
+        output = "value" if kind == "identity" else "scores"
+        found.append(output if place == 0 else f"{output}_{place}")
+        axis = {"axis": 1} if kind == "softmax" else {}
+        graph.node.append(helper.make_node(_ACTIVATION_NODE[kind], [logits], [found[-1]], **axis))
+    if len(found) == 1:
+        return found[0]
+    graph.node.append(helper.make_node("Concat", found, ["answers"], axis=1))
+    return "answers"
+
+
+def _layer(graph: Any, name: str, before: str, layer: Layer) -> str:
+    weight, bias = layer
+    graph.initializer.extend([_number(f"{name}_weight", weight), _number(f"{name}_bias", bias)])
+    graph.node.append(helper.make_node("Gemm", [before, f"{name}_weight", f"{name}_bias"], [name], transB=1))
+    return name
 
 
 def scaled(layers: Sequence[Layer], factor: float) -> list[Layer]:

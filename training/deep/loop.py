@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ Report = Callable[[float], None]
 
 @dataclass(frozen=True)
 class Moment:
-    """One step as an extra loss sees it. `share` runs from 0 to 1."""
+    """One step as an extra loss sees it. `share` runs from 0 to 1. `rows` are numbers of examples."""
 
     network: Network
     rows: Sequence[int]
@@ -56,6 +57,8 @@ class Course:
     extras: Sequence[Extra] = ()
     modules: Sequence[nn.Module] = field(default=())
     """Other modules that learn beside the network, at the head's rate: a discriminator, say."""
+    loss: Extra | None = None
+    """What is minimised in place of the task's own loss."""
 
 
 def device() -> torch.device:
@@ -74,27 +77,29 @@ def train(
 ) -> int:
     """Train in place on the rows `learn`; gives the steps done, fewer than asked where time ran out.
 
-    `targets` [n, C] are one-hot rows, 0/1 rows or values. Raises JobFailed (`non_finite`) when the loss is
-    no longer a number.
+    `targets` [n, C] are one-hot rows, 0/1 rows or values. Row r of the data is example r % n: behind the
+    examples there may be varied copies of them all. Raises JobFailed (`non_finite`) when the loss is no
+    longer a number.
     """
     where = device()
     network.to(where)
     for module in course.modules:
         module.to(where)
     truth = torch.tensor(targets, dtype=torch.float32, device=where)
-    spread = float(truth[torch.as_tensor(learn)].var()) or 1.0
+    spread = float(truth[torch.as_tensor(learn % len(truth))].var()) or 1.0
     optimiser = torch.optim.AdamW(_groups(network, course), weight_decay=course.weight_decay)
     rates = [group["lr"] for group in optimiser.param_groups]
     rng = np.random.default_rng(course.seed)
     order = Order(learn, course.batch_size, rng)
     total, started, step = course.steps, time.monotonic(), 0
     while step < total:
-        rows = order.take()
+        taken = order.take()
+        rows = taken % len(truth)
         _schedule(optimiser, rates, step / total)
-        features = network.features(data.batch(rows.tolist(), where))
+        features = network.features(data.batch(taken.tolist(), where))
         logits = network.logits(features)
         moment = Moment(network, rows.tolist(), features, logits, truth[rows], step / total, rng)
-        loss = task_loss(task, logits, truth[rows], spread)
+        loss = course.loss(moment) if course.loss else task_loss(task, logits, truth[rows], spread)
         for extra in course.extras:
             loss = loss + extra(moment)
         _step(optimiser, loss)
@@ -130,14 +135,10 @@ class Order:
         return np.array(rows, np.int64)
 
 
-def _groups(network: Network, course: Course) -> list[dict[str, object]]:
-    weights = network.tail.weights
-    for name, weight in weights.items():
-        weight.requires_grad_(name in course.rates and network.weights() is None)
-    tail = [{"params": [weights[name]], "lr": rate} for name, rate in course.rates.items() if name in weights]
-    own = [p for name, p in network.named_parameters() if not name.startswith("tail.")]
+def _groups(network: Network, course: Course) -> list[dict[str, Any]]:
+    *tail, own = network.groups(course.rates, course.head_rate)
     other = [p for module in course.modules for p in module.parameters()]
-    return [*(tail if network.weights() is None else []), {"params": own + other, "lr": course.head_rate}]
+    return [*tail, {**own, "params": [*own["params"], *other]}]
 
 
 def _schedule(optimiser: torch.optim.Optimizer, rates: Sequence[float], share: float) -> None:
@@ -148,14 +149,17 @@ def _schedule(optimiser: torch.optim.Optimizer, rates: Sequence[float], share: f
 
 def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
     if not torch.isfinite(loss):
-        raise JobFailed(
-            "Training diverged: the loss is no longer a number. Lower learning_rate.", code="non_finite"
-        )
+        raise _diverged("the loss")
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     for group in optimiser.param_groups:
         nn.utils.clip_grad_norm_(group["params"], _CLIP)
     optimiser.step()
+
+
+def _diverged(what: str) -> JobFailed:
+    message = f"Training diverged: {what} is no longer a number. Lower learning_rate."
+    return JobFailed(message, code="non_finite")
 
 
 def _affordable(seconds: float, each: float) -> int:
@@ -165,16 +169,34 @@ def _affordable(seconds: float, each: float) -> int:
 def predict(
     network: Network, data: Rows, rows: NDArray[np.int64], batch_size: int = 64
 ) -> NDArray[np.float64]:
-    """Logits [len(rows), C], in evaluation."""
+    """Logits [len(rows), C], in evaluation. Raises JobFailed (`non_finite`)."""
+    found = _passed(network, data, rows, batch_size, network)
+    if not all(np.isfinite(part).all() for part in found):
+        raise _diverged("an answer")
+    return np.concatenate(found) if found else np.empty((0, network.layers[-1].out_features))  # type: ignore[arg-type]
+
+
+def embed(network: Network, data: Rows, rows: NDArray[np.int64], batch_size: int = 64) -> NDArray[np.float64]:
+    """What the last layer sees of one row or more, [len(rows), H], in evaluation."""
+
+    def seen(batch: Batch) -> Tensor:
+        return network.embed(network.features(batch))
+
+    return np.concatenate(_passed(network, data, rows, batch_size, seen))
+
+
+def _passed(
+    network: Network, data: Rows, rows: NDArray[np.int64], batch_size: int, answer: Callable[[Batch], Tensor]
+) -> list[NDArray[np.float64]]:
     where = device()
     network.eval()
     found = []
     with torch.no_grad():
         for start in range(0, len(rows), batch_size):
             batch = data.batch(rows[start : start + batch_size].tolist(), where)
-            found.append(network(batch).double().cpu().numpy())
+            found.append(answer(batch).double().cpu().numpy())
     network.train()
-    return np.concatenate(found) if found else np.empty((0, network.layers[-1].out_features))  # type: ignore[arg-type]
+    return found
 
 
-__all__ = ["Batch", "Course", "Extra", "Moment", "Order", "device", "predict", "task_loss", "train"]
+__all__ = ["Batch", "Course", "Extra", "Moment", "Order", "device", "embed", "predict", "task_loss", "train"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.backbone import GRAPH, BackboneCard, read_card
-from models.cut import INPUT
 from models.dataset import Pack
+from models.errors import JobFailed
 from models.fitspec import BackboneChoice
 from models.modalities.base import Prepared
-from training.graft.blocks import Block, blocks
+from training.deep.graft import Graft
+from training.deep.parent import parent_tail, take_over
+from training.graft.blocks import Block, main_way
 from training.graft.tail import Rows, Tail, open_tail
 from training.methods.base import Problem
 
@@ -27,26 +29,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Ground:
-    """The backbone that a job trains a part of. `source` holds the features of its top tap."""
+    """The backbone that a job trains a part of. `source` holds the features of its top tap.
+
+    `parent` is the tail that training goes on from, None where it starts from the backbone as it is.
+    """
 
     job: Job
     source: Source
+    parent: Graft | None = None
+    _opened: dict[str, Tail] = field(default_factory=dict)
 
     @classmethod
     def of(cls, job: Job) -> Ground:
         """The first real backbone of the job, at its default tap."""
         real = [source for source in job.sources if not source.backbone.baseline] or job.sources
         tops = [source for source in real if source.tap == _card(source.backbone).default_tap]
-        return cls(job, (tops or real)[0])
+        source = (tops or real)[0]
+        return cls(job, source, parent_tail(job, source.backbone))
 
     @property
     def choice(self) -> BackboneChoice:
         return self.source.backbone
 
-    @property
+    @cached_property
     def problem(self) -> Problem:
-        """The examples with their raw features at the top."""
-        return self.source.raw
+        """The examples with their raw features at the top, as the parent's tail gives them."""
+        raw, target = self.source.raw, self.job.data.target
+        if self.parent is None:
+            return raw
+        there = None if raw.target is None or target is None else self.parent.run(target.contents)[1]
+        return replace(raw, X=self.parent.run(self.job.data.pack.contents)[1], target=there)
 
     @cached_property
     def card(self) -> BackboneCard:
@@ -54,18 +66,32 @@ class Ground:
 
     @cached_property
     def blocks(self) -> list[Block]:
-        """From the input to the top; blocks without weights are left out."""
-        names = [tap.name for tap in sorted(self.card.taps, key=lambda tap: tap.depth)]
-        below = [name for name in names if name != self.card.default_tap]
+        """From the input to the top, each with weights. Raises JobFailed (`nothing_to_train`)."""
         graph = (Path(self.choice.folder) / GRAPH).read_bytes()
-        found = blocks(graph, [INPUT, *below, self.card.default_tap])
-        return [block for block in found if block.weights]
+        top = self.card.default_tap
+        found = main_way(graph, [tap.name for tap in self.card.taps if tap.name != top], top)
+        if not found:
+            message = f"{self.choice.id} has no weights to train: use a method on fixed features."
+            raise JobFailed(message, code="nothing_to_train")
+        return found
 
     def open(self, tap: str) -> Tail:
-        """The backbone cut at a tap. Raises JobFailed (`unsupported_operator`)."""
-        return open_tail(
-            Path(self.choice.folder), tap, top=self.card.default_tap, threads=self.job.spec.threads
-        )
+        """The backbone cut at a tap, opened once. Raises JobFailed (`unsupported_operator`)."""
+        if tap not in self._opened:
+            tail = open_tail(
+                Path(self.choice.folder), tap, top=self.card.default_tap, threads=self.job.spec.threads
+            )
+            if self.parent is not None:
+                take_over(tail.module, self.parent)
+            self._opened[tap] = tail
+        return self._opened[tap]
+
+    def lowest(self, tap: str) -> str:
+        """The tap, or the parent's where that lies lower: what the parent changed is part of the model."""
+        if self.parent is None:
+            return tap
+        order = [block.tap for block in self.blocks]
+        return min(tap, self.parent.tap, key=lambda name: order.index(name) if name in order else len(order))
 
     def rows(self, tail: Tail, prepared: Sequence[Prepared]) -> Rows:
         """Prepared examples where the trunk ends."""
@@ -73,6 +99,13 @@ class Ground:
         return tail.edges(
             prepared, lambda done, total: phases.progress(0.1 * done / total, f"Through the trunk: {done}.")
         )
+
+    def pass_through(self, tail: Tail, pack: Pack) -> Rows:
+        """Examples where the trunk ends; at the top tap they are cached features, and nothing is run."""
+        (edge, *others) = tail.cut.edges
+        if others or tail.module.weights:
+            return self.rows(tail, self.prepare(tail, pack))
+        return Rows({edge: list(self.job.embed_at(self.choice, self.card.default_tap, pack))})
 
     def prepare(self, tail: Tail, pack: Pack) -> list[Prepared]:
         return [tail.preprocessor.prepare(content) for content in pack.contents]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,11 +31,23 @@ class Network(nn.Module):
         self.activation: Activation = head.activation
         self.register_buffer("mean", torch.tensor(frame.mean, dtype=torch.float32))
         self.register_buffer("scale", torch.tensor(frame.scale, dtype=torch.float32))
-        self.layers = nn.ModuleList([_linear(frame.lift(head.weight), head.bias)])
+        self.layers = nn.ModuleList([linear(frame.lift(head.weight), head.bias)])
 
     def weights(self) -> Mapping[str, Tensor] | None:
         """What stands in for the tail's own weights; None for nothing."""
         return None
+
+    def groups(self, rates: Mapping[str, float], head_rate: float) -> list[dict[str, Any]]:
+        """What learns, at which rate, as an optimiser takes it; `rates` are of weights of the tail.
+
+        The last group is the head and whatever else is the network's own. Other weights are fixed.
+        """
+        weights = self.tail.weights
+        for name, weight in weights.items():
+            weight.requires_grad_(name in rates)
+        tail = [{"params": [weights[name]], "lr": rate} for name, rate in rates.items() if name in weights]
+        own = [value for name, value in self.named_parameters() if not name.startswith("tail.")]
+        return [*tail, {"params": own, "lr": head_rate}]
 
     def features(self, batch: Batch) -> Tensor:
         """[N, D] at the top tap."""
@@ -64,7 +77,8 @@ class Network(nn.Module):
         return [(raw, bias - raw @ _array(self.mean)), *pairs[1:]]
 
 
-def _linear(weight: NDArray[np.float64], bias: NDArray[np.float64]) -> nn.Linear:
+def linear(weight: NDArray[np.float64], bias: NDArray[np.float64]) -> nn.Linear:
+    """A layer with these numbers, [C, D] and [C]."""
     layer = nn.Linear(weight.shape[1], weight.shape[0])
     with torch.no_grad():
         layer.weight.copy_(torch.tensor(weight))

@@ -16,14 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.calibrate import temperature
+from training.deep.augment import copies_of, vary
 from training.deep.graft import Graft, assemble, scaled
 from training.deep.loop import Course, Extra, predict, train
 from training.deep.material import Ground, groups
 from training.deep.network import Network
-from training.deep.settings import DeepHyperparameters, steps_for
+from training.deep.parent import overlap, parent_head
+from training.deep.settings import Augment, DeepHyperparameters, steps_for
 from training.evaluate import Evidence
 from training.folds import Folds
 from training.frame import Frame
+from training.graft.blocks import Block
 from training.graft.module import write_back
 from training.graft.tail import Rows, Tail
 from training.heads import AffineHead, activate
@@ -43,7 +46,8 @@ Build = Callable[[Tail, Ground, Problem], Network]
 """(an opened tail, the backbone, the examples to learn from, with raw features) -> network to train."""
 
 Extras = Callable[[Network, Rows, Problem], Sequence[Extra]]
-"""(the network before training, all rows, the whole problem) -> terms of the loss."""
+"""(the network before training, all rows, the whole problem) -> terms of the loss. A term that is a module
+learns beside the network."""
 
 
 def probe(problem: Problem) -> tuple[AffineHead, Frame]:
@@ -56,9 +60,19 @@ def probe(problem: Problem) -> tuple[AffineHead, Frame]:
     return fitted, frame
 
 
+def start(ground: Ground, problem: Problem) -> tuple[AffineHead, Frame]:
+    """The head that training begins with: the parent's where it answers the same, else the linear probe."""
+    if ground.parent is not None:
+        plain = replace(Frame.of(problem.X), axes=None)
+        head = parent_head(ground.job, ground.parent, plain)
+        if head is not None:
+            return head, plain
+    return probe(problem)
+
+
 def build_plain(tail: Tail, ground: Ground, problem: Problem) -> Network:
-    """The pretrained tail with the probe as its head."""
-    head, frame = probe(problem)
+    """The pretrained tail with the head that training begins with."""
+    head, frame = start(ground, problem)
     return Network(copy.deepcopy(tail.module), tail.top, head, frame)
 
 
@@ -78,18 +92,55 @@ class Tuning:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A network trained on every example, and what such a training was worth out of fold."""
+
+    rows: Rows
+    network: Network
+    steps: int
+    evidence: Evidence
+    folds: Folds
+
+
 def run(job: Job, ground: Ground, given: DeepHyperparameters, tuning: Tuning) -> Result:
     """Cross-validate the training, then train on everything and export."""
-    from training.job import Result  # it imports the methods, and so this module
+    return publish(job, ground, given, tuning, fit(job, ground, given, tuning))
 
+
+def fit(job: Job, ground: Ground, given: DeepHyperparameters, tuning: Tuning) -> Trained:
+    """Cross-validate the training, then train on everything."""
     tail = ground.open(tuning.tap)
-    rows = ground.rows(tail, ground.prepare(tail, job.data.pack))
+    rows = ground.pass_through(tail, job.data.pack)
     fold = groups(job.folds.fold, given.folds)
-    work = _Work(job, ground, given, tuning, tail, rows, int(fold.max(initial=-1)) + 2)
+    seen = _with_copies(ground, tail, rows, given.augment, fold)
+    work = _Work(job, ground, given, tuning, tail, rows, seen, int(fold.max(initial=-1)) + 2)
     evidence = work.cross_validate(fold)
     network, steps = work.train(np.arange(len(rows)), work.trainings - 1)
+    return Trained(rows, network, steps, evidence, Folds(fold))
+
+
+def _with_copies(ground: Ground, tail: Tail, rows: Rows, level: Augment, fold: NDArray[np.int64]) -> Rows:
+    """The rows and behind them varied copies of all of them, once or more often."""
+    job = ground.job
+    copies = copies_of(len(rows), level, job.spec.modality)
+    if not copies:
+        return rows
+    rng = np.random.default_rng(job.spec.seed)
+    prepared = ground.prepare(tail, job.data.pack)
+    for _ in range(copies):
+        more = ground.rows(tail, vary(job.spec.modality, prepared, level, fold, rng))
+        rows = Rows({edge: [*values, *more.edges[edge]] for edge, values in rows.edges.items()})
+    return rows
+
+
+def publish(job: Job, ground: Ground, given: DeepHyperparameters, tuning: Tuning, trained: Trained) -> Result:
+    """The trained tail and head as one graph, at the temperature that the evidence asks for."""
+    from training.job import Result  # it imports the methods, and so this module
+
+    network, evidence, rows = trained.network, trained.evidence, trained.rows
     layers = scaled(network.head_layers(), evidence.factor)
-    graph = assemble(write_back(network.tail, network.weights()), tail.top, layers, network.activation)
+    graph = assemble(write_back(network.tail, network.weights()), network.top, layers, network.activation)
     logits = evidence.factor * predict(network, rows, np.arange(min(len(rows), _PROVED)))
     graft = Graft(
         ground.choice,
@@ -99,7 +150,9 @@ def run(job: Job, ground: Ground, given: DeepHyperparameters, tuning: Tuning) ->
         ground.problem.X.shape[1],
         activate(network.activation, logits),
     )
-    setting = {**tuning.setting, "steps": steps, "learning_rate": given.learning_rate}
+    setting = {**tuning.setting, "steps": trained.steps, "learning_rate": given.learning_rate}
+    if given.augment != "none":
+        setting["augment"] = given.augment
     if network.activation != "identity":
         setting["temperature"] = 1 / evidence.factor
     return Result(
@@ -110,8 +163,8 @@ def run(job: Job, ground: Ground, given: DeepHyperparameters, tuning: Tuning) ->
         head=graft,
         labels=job.data.names,
         evidence=evidence,
-        folds=Folds(fold),
-        warnings=tuning.warnings,
+        folds=trained.folds,
+        warnings=(*tuning.warnings, *overlap(job)),
     )
 
 
@@ -123,6 +176,7 @@ class _Work:
     tuning: Tuning
     tail: Tail
     rows: Rows
+    seen: Rows
     trainings: int
 
     def train(self, learn: NDArray[np.int64], number: int) -> tuple[Network, int]:
@@ -132,6 +186,7 @@ class _Work:
         torch.manual_seed(self.job.spec.seed + number)
         problem = self.ground.problem
         network = self.tuning.build(self.tail, self.ground, problem.take(learn))
+        extras = self.tuning.extras(network, self.rows, problem)
         course = Course(
             steps=steps_for(self.given, len(learn)),
             batch_size=self.given.batch_size,
@@ -140,7 +195,8 @@ class _Work:
             weight_decay=self.given.weight_decay,
             seconds=self.given.time_budget_s / self.trainings,
             seed=self.job.spec.seed + number,
-            extras=self.tuning.extras(network, self.rows, problem),
+            extras=extras,
+            modules=[extra for extra in extras if isinstance(extra, torch.nn.Module)],
         )
         phases, share = self.job.phases, 1 / self.trainings
 
@@ -149,7 +205,9 @@ class _Work:
                 0.1 + 0.9 * share * (number + done), f"Training {number + 1} of {self.trainings}."
             )
 
-        return network, train(network, self.rows, problem.targets, learn, problem.task, course, report)
+        copies = np.arange(0, len(self.seen), len(self.rows))[:, None]
+        learn = (copies + learn).ravel()
+        return network, train(network, self.seen, problem.targets, learn, problem.task, course, report)
 
     def cross_validate(self, fold: NDArray[np.int64]) -> Evidence:
         """Out-of-fold predictions, each by a network that had not seen the row."""
@@ -168,9 +226,13 @@ class _Work:
 def rates_of(ground: Ground, given: DeepHyperparameters, last: int) -> tuple[str, dict[str, float]]:
     """The tap to cut at and the rate of each weight, to train the last so many blocks."""
     chosen = ground.blocks[-last:]
-    rates = {
+    return ground.lowest(chosen[0].tap), block_rates(given, chosen)
+
+
+def block_rates(given: DeepHyperparameters, chosen: Sequence[Block]) -> dict[str, float]:
+    """The rate of each weight of blocks in their order: the topmost learn at the rate that was given."""
+    return {
         name: given.learning_rate * given.layer_decay ** (len(chosen) - 1 - index)
         for index, block in enumerate(chosen)
         for name in block.weights
     }
-    return chosen[0].tap, rates

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import Field
 
 from models.errors import JobFailed
-from training.adaptation.domains import in_target, pooled_weights
+from training.adaptation.domains import in_target, pooled_weights, spread
 from training.adaptation.guards import Fit, held_out_errors, one_shot_share, pool_share
 from training.adaptation.moves import affine
 from training.folds import make_folds
@@ -87,12 +87,13 @@ def _share(own: Problem, source: Problem, fit_own: Fit, fit_pooled: Fit, C: floa
         errors = [held_out_errors(fit, own, folds) for fit in (fit_own, fit_pooled)]
         return pool_share(*errors)
     moved = _alignment(source, own).moved(source)
-    hits = logistic_path(moved, [C], rough=True)[0].logits(own.X).argmax(axis=1) == own.y
+    head = logistic_path(moved, [C / spread(moved.X)], rough=True)[0]
+    hits = head.logits(own.X).argmax(axis=1) == own.y
     return one_shot_share(float(hits.mean()))
 
 
 def _own(own: Problem, C: float, rough: bool) -> AffineHead:
-    return logistic_path(own, [C], rough=rough)[0]
+    return logistic_path(own, [C / spread(own.X)], rough=rough)[0]
 
 
 def _pooled(own: Problem, source: Problem, C: float, rough: bool) -> AffineHead:
@@ -100,7 +101,7 @@ def _pooled(own: Problem, source: Problem, C: float, rough: bool) -> AffineHead:
     X, y = np.concatenate([moved.X, own.X]), np.concatenate([moved.y, own.y])
     weights = pooled_weights(np.repeat([False, True], [len(moved), len(own)]))
     both = Problem(X, y, own.task, own.labels, own.seed)
-    return logistic_path(both, [C], rough=rough, weights=weights)[0]
+    return logistic_path(both, [C / spread(X)], rough=rough, weights=weights)[0]
 
 
 def _alignment(source: Problem, own: Problem) -> Alignment:

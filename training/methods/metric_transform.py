@@ -26,7 +26,9 @@ from training.kernel import squared_distances
 from training.methods.base import Alignment, Auto, Fitted, MethodInfo, Problem, Setting, register
 
 _DIMENSIONS, _MOST_PAIRS = 40, 2000
+_MOST_ROWS = 1000  # of a domain, that pairs are drawn from
 _NEAR, _FAR = 5, 95  # percentiles of the cross-domain distances: u and l (Davis et al. 2007, section 5)
+_LEAST_BOUND = 1e-9  # where the domains hold the same rows
 _BELIEVED = 0.5  # of the target's predictions
 
 
@@ -68,7 +70,7 @@ def _align(domains: Domains, setting: Setting) -> tuple[Alignment, Setting]:
     rows, labels, origin = _labelled(domains, moved)
     differences, similar = _pairs(moved @ axes, domains.y, rows @ axes, labels, domains.seed)
     lengths = (differences**2).sum(axis=1)
-    near, far = np.percentile(lengths, [_NEAR, _FAR])
+    near, far = np.maximum(np.percentile(lengths, [_NEAR, _FAR]), _LEAST_BOUND)
     metric = learn_metric(differences, similar, float(near), float(far), float(setting["slack"]))  # type: ignore[arg-type]
     found: Setting = {"dimensions": axes.shape[1], "pairs": origin}
     return Alignment(move, view=axes @ power(metric, 0.5)), found
@@ -89,13 +91,14 @@ def _pairs(
     source: Array, y: NDArray[np.int64], target: Array, ty: NDArray[np.int64], seed: int
 ) -> tuple[Array, NDArray[np.bool_]]:
     """Differences [p, r] of cross-domain pairs and which are of one class: half and half, a seeded draw."""
-    same = y[:, None] == ty
     rng = np.random.default_rng(seed)
+    ours, theirs = (rng.permutation(len(labels))[:_MOST_ROWS] for labels in (y, ty))
+    same = y[ours][:, None] == ty[theirs]
     kept = [rng.permutation(np.argwhere(part))[: _MOST_PAIRS // 2] for part in (same, ~same)]
     least = max(1, min(len(part) for part in kept))
     i, j = np.concatenate([part[:least] for part in kept]).T
     order = rng.permutation(len(i))
-    return (source[i] - target[j])[order], same[i, j][order]
+    return (source[ours[i]] - target[theirs[j]])[order], same[i, j][order]
 
 
 register(MetricTransform())

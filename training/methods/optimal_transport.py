@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from training.adaptation.domains import Array, Domains
@@ -23,7 +24,7 @@ from training.kernel import squared_distances
 from training.methods.base import Alignment, Auto, Fitted, Floats, MethodInfo, Problem, Setting, register
 
 _ENTROPY, _CLASS_PENALTY, _REGULARISATION = 0.1, 0.1, 1.0
-_MOST_TARGETS = 2000  # in a plan: more cost seconds and move the barycentres little
+_MOST_ROWS = 2000  # of a domain in a plan: more cost seconds and move the barycentres little
 
 
 class OptimalTransportHyperparameters(AdaptationHyperparameters):
@@ -89,13 +90,13 @@ def _linear(domains: Domains, setting: Setting) -> Move:
 
 def _entropic(domains: Domains, setting: Setting) -> Move:
     """Costs are between rows less their domain's mean: transport is left what a shift cannot do."""
-    centre, target = domains.source.mean(axis=0), _drawn(domains)
-    goal = domains.target.mean(axis=0)
-    start, ends = domains.source - centre, target - goal
+    centre, goal = domains.source.mean(axis=0), domains.target.mean(axis=0)
+    ours, theirs = (_drawn(len(rows), domains.seed) for rows in (domains.source, domains.target))
+    start, ends = domains.source[ours] - centre, domains.target[theirs] - goal
     cost = squared_distances(start, ends)
     cost /= float(np.median(cost)) or 1.0
     entropy, penalty = float(setting["entropy"]), float(setting["class_penalty"])  # type: ignore[arg-type]
-    classes = np.eye(domains.classes)[domains.y] if penalty else np.ones((len(start), 1))
+    classes = np.eye(domains.classes)[domains.y[ours]] if penalty else np.ones((len(start), 1))
     step: Array = barycentres(class_sinkhorn(cost, classes, entropy, penalty), ends) - start
 
     def move(rows: Floats) -> Floats:
@@ -106,12 +107,10 @@ def _entropic(domains: Domains, setting: Setting) -> Move:
     return move
 
 
-def _drawn(domains: Domains) -> Array:
-    """The target's rows, or a seeded draw of as many as a plan may hold."""
-    if len(domains.target) <= _MOST_TARGETS:
-        return domains.target
-    drawn = np.random.default_rng(domains.seed).permutation(len(domains.target))[:_MOST_TARGETS]
-    return np.asarray(domains.target[np.sort(drawn)])
+def _drawn(count: int, seed: int) -> NDArray[np.int64]:
+    """Row numbers, ascending: all, or a seeded draw of as many as a plan may hold of a domain."""
+    drawn = np.random.default_rng(seed).permutation(count)[:_MOST_ROWS]
+    return np.sort(drawn)
 
 
 register(OptimalTransport())

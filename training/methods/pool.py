@@ -3,7 +3,8 @@
 The logits of the members are added, each at its own temperature, with weights that minimise the smoothed
 out-of-fold log-loss plus a pull to the anchor (`training.pooling`). It does not lose to its anchor by more
 than noise, and gains where the classes are not linearly separable (docs/auto.md). All affine members
-become one product; Gaussian kernel ridge, where it is wanted, stands beside it in the same graph.
+become one product; kernel ridge and nearest neighbours, where they are wanted, stand beside it in the
+same graph.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ from training.pooling import cross_fitted, pool_weights, prior_weights
 Member = tuple[str, Setting]
 _LOGISTIC: Member = ("logistic", {"C": 10.0})
 _RIDGE: Member = ("ridge", {"penalty": "auto"})
-_KERNEL: Member = ("krr", {"gamma": "auto", "penalty": "auto"})
-_OTHERS: dict[TaskName, tuple[Member, ...]] = {
+_BENT: tuple[Member, ...] = (
+    ("krr", {"gamma": "auto", "penalty": "auto"}),
+    ("knn", {"neighbours": 5, "metric": "euclidean"}),
+)
+_LINEAR: dict[TaskName, tuple[Member, ...]] = {
     "classification": (
         _LOGISTIC,
         ("prototypes", {"sharpness": "auto"}),
@@ -35,7 +39,7 @@ _OTHERS: dict[TaskName, tuple[Member, ...]] = {
     "multilabel": (_LOGISTIC, _RIDGE),
     "regression": (_RIDGE,),
 }
-_KERNEL_CLASSES, _KERNEL_ROWS = 50, 2000  # above, the kernel costs more than it has been seen to give
+_BENT_CLASSES, _BENT_ROWS = 50, 2000  # above, they cost more than they have been seen to give
 
 
 class PoolHyperparameters(Hyperparameters):
@@ -47,7 +51,7 @@ class PoolHyperparameters(Hyperparameters):
 class Pool:
     info = MethodInfo(
         name="pool",
-        title="Anchored pool of logistic regression, prototypes, discriminant analysis and kernel ridge",
+        title="Anchored pool of logistic regression and four others",
         tasks=("classification", "regression", "multilabel"),
         setting="inductive",
         source="Logarithmic opinion pool: Genest and Zidek 1986; stacking: Wolpert 1992",
@@ -70,15 +74,18 @@ class Pool:
 
 def members(problem: Problem) -> tuple[Member, ...]:
     """Who is in the pool, the anchor first."""
-    others = _OTHERS[problem.task]
-    small = problem.targets.shape[1] <= _KERNEL_CLASSES and len(problem) <= _KERNEL_ROWS
-    return (*others, _KERNEL) if small else others
+    small = problem.targets.shape[1] <= _BENT_CLASSES and len(problem) <= _BENT_ROWS
+    return (*_LINEAR[problem.task], *(_BENT if small else ()))
 
 
 def member_key(name: str, setting: Setting) -> str:
-    """A member's name in the pool's setting."""
-    fixed = [f"{key}={value:g}" for key, value in setting.items() if isinstance(value, float)]
+    """A member's name in the pool's setting: the method and what is fixed of it."""
+    fixed = [f"{key}={_short(value)}" for key, value in setting.items() if value != "auto"]
     return " ".join([name, *fixed])
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def weigh(problem: Problem) -> Setting:
@@ -101,7 +108,7 @@ def _held_out(problem: Problem, folds: Folds) -> tuple[Scores, NDArray[np.float6
 
 def _fit(problem: Problem, setting: Setting, rough: bool) -> Fitted:
     heads = []
-    for name, one in (*_OTHERS[problem.task], _KERNEL):
+    for name, one in (*_LINEAR[problem.task], *_BENT):
         value = setting.get(member_key(name, one))
         if value is not None:
             fitted = METHODS[name].fit(problem, [one], rough=rough)[0]

@@ -150,9 +150,7 @@ def _chosen(drawn: Embedded, test: Embedded, offered: tuple[str, ...], plain: fl
     return Draw(found, plain, seconds, winner.source.tap)
 
 
-def _accuracy(
-    source: Source, method: str, setting: dict[str, object], factor: float, test: Embedded
-) -> float:
+def _accuracy(source: Source, method: str, setting: Setting, factor: float, test: Embedded) -> float:
     head = METHODS[method].fit(source.learning, [setting])[0].head.scaled(factor).lifted(source.frame)
     return 100 * float((head.logits(test.at(source.tap)).argmax(axis=1) == test.y).mean())
 

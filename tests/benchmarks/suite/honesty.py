@@ -33,7 +33,10 @@ def honesty(setup: Setup) -> Iterator[Row]:
     yield from _accuracy(setup)
     yield from _others(setup)
     yield from _auto(setup)
-    yield from strangers.rows(setup)
+    texts = None if setup.data is None or setup.quick else strangers.clinc(setup)
+    if texts is not None:
+        yield from _texts(texts["train"].joined(texts["known"]))
+    yield from strangers.rows(setup, texts)
     yield from strangers.cost(setup)
 
 
@@ -107,6 +110,21 @@ def _auto(setup: Setup) -> Iterator[Row]:
         yield Row(what=f"sets hold the truth, {where}", value=_percent(held), unit="%", at_least=90, how=how)
     how = f"{len(covered)} draws of 5 and 20 a class"
     yield Row(what="accuracy, interval covers, auto", value=_percent(covered), unit="%", at_least=90, how=how)
+
+
+def _texts(table: Table) -> Iterator[Row]:
+    """Intervals on the features of a real backbone: some intents, a few texts each."""
+    covered: list[bool] = []
+    for k in (3, 5, 10):
+        for seed in range(20):
+            intents = np.random.default_rng(seed).permutation(150)[:30]
+            part = table.keep(np.isin(table.y, intents))
+            made, rest = _fit(part, k, seed, "classification", "logistic")
+            covered.append(bool(made.covers(_right(made, part, rest))))
+    how = f"{len(covered)} draws of 3, 5, 10 texts of 30 intents, MiniLM, logistic"
+    yield Row(
+        what="accuracy, interval covers, CLINC150", value=_percent(covered), unit="%", at_least=90, how=how
+    )
 
 
 def _fit(table: Table, shots: int, seed: int, task: TaskName, method: str) -> tuple[Fit, Rows]:

@@ -14,8 +14,16 @@ from models.backbone import GRAPH, AudioPreprocess
 from models.runtime import Features
 from training.backbones.adapt import EMBEDDING
 from training.backbones.draft import Draft, levels, list_taps
+from training.backbones.forms import both_forms
 from training.backbones.hub.files import read_json, refused
-from training.backbones.hub.torch_side import Forward, count_parameters, join_weight_norm, run_each, to_onnx
+from training.backbones.hub.torch_side import (
+    Forward,
+    count_parameters,
+    join_weight_norm,
+    mean_and_stat,
+    run_taps,
+    to_onnx,
+)
 
 FAMILIES = frozenset({"wav2vec2", "hubert"})
 PROCESSOR = "preprocessor_config.json"
@@ -27,29 +35,31 @@ FLOOR = 1e-7  # the feature extractor's, added to the variance
 def draft(folder: Path, model: Any) -> Draft:
     """The backbone of a loaded speech encoder. Raises InvalidInput (code `processor`)."""
     how = AudioPreprocess(sample_rate=read_rate(folder), seconds=SECONDS)
-    steps = levels(model.config.num_hidden_layers)
-    normalise = bool(read_json(folder / PROCESSOR).get("do_normalize", True))
-    forward = partial(pooled, steps=steps, normalise=normalise)
-    original = run_each(model, forward, [(wave,) for wave in examples_of(how)])
-    join_weight_norm(model)
-    return from_waveform(model, forward, how, original)
-
-
-def from_waveform(model: Any, forward: Forward, how: AudioPreprocess, original: Sequence[Features]) -> Draft:
-    """The draft of `forward`, which takes the waveform [N, samples] and gives the taps of `levels`.
-
-    `original` is what the original makes of each of `examples_of(how)`, a tap each.
-    """
     depth = model.config.num_hidden_layers
-    steps = levels(depth)
-    expected = dict(zip([*(f"layer_{i}" for i in steps), EMBEDDING], original, strict=True))
+    normalise = bool(read_json(folder / PROCESSOR).get("do_normalize", True))
+    forward: Forward = partial(pooled, steps=levels(depth), normalise=normalise)
+    waves = [(wave,) for wave in examples_of(how)]
+    expected, forward = run_taps(model, forward, tap_names(depth), waves)
+    join_weight_norm(model)
+    return from_waveform(model, forward, how, expected)
+
+
+def tap_names(depth: int) -> list[str]:
+    """The taps of an encoder of so many layers."""
+    return [*both_forms("layer", levels(depth)), EMBEDDING]
+
+
+def from_waveform(model: Any, forward: Forward, how: AudioPreprocess, expected: dict[str, Features]) -> Draft:
+    """The draft of `forward`, which takes the waveform [N, samples] and gives the taps of `expected`:
+    what the original makes of each of `examples_of(how)`."""
+    depth = model.config.num_hidden_layers
     examples = examples_of(how)
     graph = to_onnx(model, forward, {"audio": np.stack(examples[:2])}, list(expected), {0: "N"})
     return Draft(
         files={GRAPH: graph},
         preprocess=how,
         input="audio",
-        taps=list_taps(expected, steps, depth),
+        taps=list_taps(expected, {f"layer_{i}": i / depth for i in levels(depth)}),
         parameters=count_parameters(graph),
         examples=examples,
         expected=expected,
@@ -65,12 +75,13 @@ def read_rate(folder: Path) -> int:
 
 
 def pooled(model: Any, wave: Any, *, steps: Sequence[int], normalise: bool) -> list[Any]:
-    """Waveform [N, samples] -> means over time of lower layers and of the last: [N, H] each."""
+    """Waveform [N, samples] -> both forms of the layers over time, and the last one's mean [N, H]."""
     if normalise:
         centred = wave - wave.mean(1, keepdim=True)
         wave = centred / ((centred * centred).mean(1, keepdim=True) + FLOOR).sqrt()
     answer = model(wave, output_hidden_states=True)
-    return [*(answer.hidden_states[i].mean(1) for i in steps), answer.last_hidden_state.mean(1)]
+    states = [*answer.hidden_states[: max(steps)], answer.last_hidden_state]
+    return [*(tap for i in steps for tap in mean_and_stat(states[i], (1,))), states[-1].mean(1)]
 
 
 def examples_of(how: AudioPreprocess) -> list[NDArray[np.float32]]:

@@ -13,8 +13,16 @@ from numpy.typing import NDArray
 from models.backbone import GRAPH, ImagePreprocess
 from training.backbones.adapt import EMBEDDING
 from training.backbones.draft import Draft, levels, list_taps
+from training.backbones.forms import both_forms
 from training.backbones.hub.files import read_json, refused
-from training.backbones.hub.torch_side import count_parameters, fix_positions, run_each, to_onnx
+from training.backbones.hub.torch_side import (
+    Forward,
+    count_parameters,
+    fix_positions,
+    mean_and_stat,
+    run_taps,
+    to_onnx,
+)
 
 PATCHES = frozenset({"vit", "deit", "dinov2"})
 CONVOLUTIONS = frozenset({"convnext", "convnextv2", "resnet"})
@@ -32,20 +40,21 @@ def draft(folder: Path, model: Any) -> Draft:
     processor = read_json(folder / PROCESSOR)
     how = read_processor(processor, family)
     gain, offset = affine(processor)
+    kind = "stage" if family in CONVOLUTIONS else "layer"
     depth = len(model.config.depths) if family in CONVOLUTIONS else model.config.num_hidden_layers
     steps = levels(depth)
-    names = [*(f"{'stage' if family in CONVOLUTIONS else 'layer'}_{i}" for i in steps), EMBEDDING]
-    forward = partial(pooled, gain=gain, offset=offset, steps=steps, patches=family in PATCHES)
+    forward: Forward = partial(pooled, gain=gain, offset=offset, steps=steps, patches=family in PATCHES)
     examples = _examples(how)
-    expected = dict(zip(names, run_each(model, forward, [(pixels,) for pixels in examples]), strict=True))
+    names = [*both_forms(kind, steps), EMBEDDING]
+    expected, forward = run_taps(model, forward, names, [(pixels,) for pixels in examples])
     if family == "dinov2":
         fix_positions(model, how.height, how.width)
-    graph = to_onnx(model, forward, {"image": np.stack(examples[:2])}, names, {0: "N"})
+    graph = to_onnx(model, forward, {"image": np.stack(examples[:2])}, [*expected], {0: "N"})
     return Draft(
         files={GRAPH: graph},
         preprocess=how,
         input="image",
-        taps=list_taps(expected, steps, depth),
+        taps=list_taps(expected, {f"{kind}_{i}": i / depth for i in steps}),
         parameters=count_parameters(graph),
         examples=examples,
         expected=expected,
@@ -61,14 +70,14 @@ def pooled(
     steps: Sequence[int],
     patches: bool,
 ) -> list[Any]:
-    """uint8 [N, H, W, 3] -> lower states' means over space, and the top: CLS token, or pooled map."""
+    """uint8 [N, H, W, 3] -> both forms of the states over space, and the top: CLS token, or pooled map."""
     x = pixels.float()
     x = x * x.new_tensor(gain) - x.new_tensor(offset)
     answer = model(pixel_values=x.permute(0, 3, 1, 2), output_hidden_states=True)
-    space = 1 if patches else (2, 3)
-    lower = [answer.hidden_states[i].mean(space) for i in steps]
+    space = (1,) if patches else (2, 3)
+    states = [*answer.hidden_states[: max(steps)], answer.last_hidden_state]
     top = answer.last_hidden_state[:, 0] if patches else answer.pooler_output.flatten(1)
-    return [*lower, top]
+    return [*(tap for i in steps for tap in mean_and_stat(states[i], space)), top]
 
 
 def affine(processor: dict[str, Any]) -> tuple[list[float], list[float]]:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from models.backbone import AudioPreprocess
 from training.backbones.draft import Draft, levels
-from training.backbones.hub.audio import SECONDS, examples_of, from_waveform, read_rate
-from training.backbones.hub.torch_side import log_energies, run_each
+from training.backbones.hub.audio import SECONDS, examples_of, from_waveform, read_rate, tap_names
+from training.backbones.hub.torch_side import Forward, log_energies, mean_and_stat, run_taps
 
 FAMILIES = frozenset({"audio-spectrogram-transformer"})
 FRAME, HOP, FFT = 400, 160, 512
@@ -43,22 +43,23 @@ def draft(folder: Path, model: Any) -> Draft:
     front = _frontend(extractor, rate)
     full = ((front.length - 1) * HOP + FRAME) / rate
     how = AudioPreprocess(sample_rate=rate, seconds=min(SECONDS, full))
-    steps = levels(model.config.num_hidden_layers)
+    depth = model.config.num_hidden_layers
     features = [(extractor(wave, sampling_rate=rate)["input_values"][0],) for wave in examples_of(how)]
-    original = run_each(model, partial(pooled, steps=steps), features)
-    return from_waveform(model, partial(from_wave, steps=steps, front=front), how, original)
+    expected, forward = run_taps(model, partial(pooled, steps=levels(depth)), tap_names(depth), features)
+    return from_waveform(model, partial(from_wave, forward=forward, front=front), how, expected)
 
 
 def pooled(model: Any, features: Any, *, steps: Sequence[int]) -> list[Any]:
-    """Features [N, frames, bins] -> means over patches of lower layers, and the two class tokens' mean."""
+    """Features [N, frames, bins] -> both forms of the layers over patches, and the two class tokens' mean."""
     answer = model(input_values=features, output_hidden_states=True)
-    return [*(answer.hidden_states[i].mean(1) for i in steps), answer.pooler_output]
+    states = [*answer.hidden_states[: max(steps)], answer.last_hidden_state]
+    return [*(tap for i in steps for tap in mean_and_stat(states[i], (1,))), answer.pooler_output]
 
 
-def from_wave(model: Any, wave: Any, *, steps: Sequence[int], front: Frontend) -> list[Any]:
-    """`pooled` of a waveform [N, samples]."""
+def from_wave(model: Any, wave: Any, *, forward: Forward, front: Frontend) -> Sequence[Any]:
+    """`forward`, which takes features, of a waveform [N, samples]."""
     energies = log_energies(wave, fourier_kernel(), front.filters, HOP, front.length)
-    return pooled(model, (energies - front.shift) / front.scale, steps=steps)
+    return forward(model, (energies - front.shift) / front.scale)
 
 
 def fourier_kernel() -> NDArray[np.float64]:

@@ -15,8 +15,16 @@ from numpy.typing import NDArray
 from models.backbone import GRAPH, TextPreprocess
 from training.backbones.bert import SENTENCE, BertConfig, write_bert
 from training.backbones.draft import Draft, levels, list_taps
+from training.backbones.forms import both_forms
 from training.backbones.hub.files import read_any, read_json, refused
-from training.backbones.hub.torch_side import count_parameters, load_tokenizer, run_each, to_onnx
+from training.backbones.hub.torch_side import (
+    count_parameters,
+    load_tokenizer,
+    masked_mean,
+    masked_mean_and_stat,
+    run_taps,
+    to_onnx,
+)
 
 FAMILIES = frozenset(
     {"albert", "bert", "camembert", "distilbert", "electra", "mpnet", "roberta", "xlm-roberta"}
@@ -43,21 +51,19 @@ def draft(folder: Path, model: Any) -> Draft:
     head = read_head(folder)
     how = TextPreprocess(tokenizer=TOKENIZER, max_tokens=max_tokens(folder, config))
     plain = is_plain_bert(config, head)
-    steps = [*range(config.num_hidden_layers)] if plain else levels(config.num_hidden_layers)
-    names = [*(f"layer_{i}" for i in steps), SENTENCE]
-    forward = partial(pooled, steps=steps, head=head)
+    depth = config.num_hidden_layers
+    steps = [*range(depth + 1)] if plain else levels(depth)
+    names = [*both_forms("layer", steps), SENTENCE]
     examples = _examples(config, how.max_tokens)
-    expected = dict(
-        zip(names, run_each(model, forward, [(ids, np.ones_like(ids)) for ids in examples]), strict=True)
-    )
-    graph = (
-        _write_plain(model) if plain else to_onnx(model, forward, _traced(examples), names, {0: "N", 1: "L"})
-    )
+    given = [(ids, np.ones_like(ids)) for ids in examples]
+    expected, forward = run_taps(model, partial(pooled, steps=steps, head=head), names, given)
+    traced = _traced(examples)
+    graph = _write_plain(model) if plain else to_onnx(model, forward, traced, [*expected], {0: "N", 1: "L"})
     return Draft(
         files={GRAPH: graph, TOKENIZER: read_tokenizer(folder, config)},
         preprocess=how,
         input="input_ids",
-        taps=list_taps(expected, steps, config.num_hidden_layers),
+        taps=list_taps(expected, {f"layer_{i}": i / depth for i in steps}),
         parameters=count_parameters(graph),
         examples=examples,
         expected=expected,
@@ -65,13 +71,13 @@ def draft(folder: Path, model: Any) -> Draft:
 
 
 def pooled(model: Any, ids: Any, mask: Any, *, steps: Sequence[int], head: Head) -> list[Any]:
-    """The mean of some lower layers' tokens, and the last layer's as `head` says: [N, H] each."""
+    """Both forms of some layers over the tokens, and the last layer as `head` says [N, H]."""
     answer = model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
-    lower = [_weigh(answer.hidden_states[i], mask) for i in steps]
+    states = [*answer.hidden_states[: max(steps)], answer.last_hidden_state]
     top = _pool(answer.last_hidden_state, mask, head.pooling)
     if head.unit:
         top = top / top.norm(dim=1, keepdim=True).clamp(min=1e-12)
-    return [*lower, top]
+    return [*(tap for i in steps for tap in masked_mean_and_stat(states[i], mask)), top]
 
 
 def _pool(states: Any, mask: Any, pooling: Pooling) -> Any:
@@ -80,15 +86,9 @@ def _pool(states: Any, mask: Any, pooling: Pooling) -> Any:
             return states[:, 0]
         case "lasttoken":  # kept, and the next one is not: padding stands on the right
             following = mask.roll(-1, 1) * (mask.cumsum(1) < mask.sum(1, keepdim=True))
-            return _weigh(states, mask * (1 - following))
+            return masked_mean(states, mask * (1 - following))
         case "mean":
-            return _weigh(states, mask)
-
-
-def _weigh(states: Any, mask: Any) -> Any:
-    """Mean over the tokens that the mask keeps, [N, L, H] -> [N, H]."""
-    keep = mask.unsqueeze(-1).to(states.dtype)
-    return (states * keep).sum(1) / keep.sum(1).clamp(min=1e-9)
+            return masked_mean(states, mask)
 
 
 def read_head(folder: Path) -> Head:

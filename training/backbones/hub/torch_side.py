@@ -18,6 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.runtime import Features
+from training.backbones.bert import FEWEST
+from training.backbones.forms import distinct
 from training.backbones.graph import OPSET, serialise
 from training.backbones.graph import count_parameters as count_parameters
 from training.backbones.hub.files import refused
@@ -98,6 +100,46 @@ def run_each(model: Any, forward: Forward, examples: Sequence[Sequence[Any]]) ->
         message = "The network does not take the input that the other files of its folder describe."
         raise refused(message, "run") from None
     return [np.concatenate(tap).astype(np.float32) for tap in zip(*rows, strict=True)]
+
+
+def run_taps(
+    model: Any, forward: Forward, names: Sequence[str], examples: Sequence[Sequence[Any]]
+) -> tuple[dict[str, Features], Forward]:
+    """`run_each` by the taps' names, less those that are the last one already; and `forward` of the rest."""
+    every = dict(zip(names, run_each(model, forward, examples), strict=True))
+    kept = distinct(every, names[-1])
+
+    def forward_kept(model: Any, *inputs: Any) -> list[Any]:
+        found = dict(zip(names, forward(model, *inputs), strict=True))
+        return [found[name] for name in kept]
+
+    return kept, forward_kept
+
+
+def mean_and_stat(states: Any, space: tuple[int, ...]) -> list[Any]:
+    """The two forms of a tap (`forms`), pooled over the axes of space: [N, C] and [N, 2C]."""
+    mean = states.mean(space)
+    return [mean, torch.cat([mean, deviation(states, space)], 1)]
+
+
+def deviation(states: Any, space: tuple[int, ...]) -> Any:
+    """Standard deviation from centred values: no cancellation where the mean is large."""
+    centred = states - states.mean(space, keepdim=True)
+    return (centred * centred).mean(space).sqrt()
+
+
+def masked_mean_and_stat(states: Any, mask: Any) -> list[Any]:
+    """The same over the tokens that the mask keeps: states [N, L, H], mask [N, L]."""
+    mean = masked_mean(states, mask)
+    keep = mask.unsqueeze(-1).to(states.dtype)
+    spread = ((states - mean.unsqueeze(1)) * keep).norm(dim=1) / keep.sum(1).clamp(min=FEWEST).sqrt()
+    return [mean, torch.cat([mean, spread], 1)]
+
+
+def masked_mean(states: Any, mask: Any) -> Any:
+    """Mean over the tokens that the mask keeps, [N, L, H] -> [N, H]."""
+    keep = mask.unsqueeze(-1).to(states.dtype)
+    return (states * keep).sum(1) / keep.sum(1).clamp(min=FEWEST)
 
 
 def _batch_of_one(value: Any) -> torch.Tensor:

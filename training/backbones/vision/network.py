@@ -7,7 +7,7 @@ standard deviation. `embedding` is what the layer of class scores reads, average
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,16 +17,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.backbone import GRAPH, ImagePreprocess, Tap
-from models.runtime import Features
+from models.backbone import GRAPH, ImagePreprocess
 from training.backbones.adapt import EMBEDDING
-from training.backbones.draft import Draft
+from training.backbones.draft import Draft, list_taps
+from training.backbones.forms import stat
 from training.backbones.hub.files import refused
-from training.backbones.hub.torch_side import count_parameters, run_each, to_onnx
+from training.backbones.hub.torch_side import Forward, count_parameters, mean_and_stat, run_taps, to_onnx
 
 FALL = 0.75  # a side this much shorter begins a stage; unpadded convolutions lose only a few pixels
 QUARTERS = 4
-SAME = 1e-5
 
 
 @dataclass(frozen=True)
@@ -79,19 +78,17 @@ def draft(net: nn.Module, how: ImagePreprocess, scaling: Scaling) -> Draft:
     pictures = examples(how.width)
     head, places = survey(net, how.width)
     _cut(net, head)
-    everything = [*(p.tap + form for p in places for form in ("", "_stat")), EMBEDDING]
-    forward = partial(features, head=head, places=places, names=everything, scaling=scaling)
-    rows = run_each(net, forward, [(picture,) for picture in pictures])
-    if not all(np.isfinite(row).all() for row in rows):
+    names = [*(name for place in places for name in (place.tap, stat(place.tap))), EMBEDDING]
+    forward: Forward = partial(features, head=head, places=places, names=names, scaling=scaling)
+    expected, forward = run_taps(net, forward, names, [(picture,) for picture in pictures])
+    if not all(np.isfinite(rows).all() for rows in expected.values()):
         raise refused("The weights give NaN or infinity on ordinary pictures: check the file.", "non_finite")
-    expected = _distinct(dict(zip(everything, rows, strict=True)))
-    forward = partial(features, head=head, places=places, names=list(expected), scaling=scaling)
     graph = to_onnx(net, forward, {"image": np.stack(pictures[:2])}, list(expected), {0: "N"})
     return Draft(
         files={GRAPH: graph},
         preprocess=how,
         input="image",
-        taps=_taps(expected, places),
+        taps=list_taps(expected, {place.tap: place.depth for place in places}),
         parameters=count_parameters(graph),
         examples=pictures,
         expected=expected,
@@ -180,15 +177,7 @@ def features(
 
 def _pool(found: dict[str, Any], tap: str, module: Any, given: Any, out: Any) -> None:
     # At once: what follows may overwrite the map in place.
-    found[tap] = out.mean(_space(out.shape))
-    found[f"{tap}_stat"] = torch.cat([found[tap], deviation(out)], 1)
-
-
-def deviation(out: Any) -> Any:
-    """Standard deviation over space, from centred values: no cancellation where the mean is large."""
-    space = _space(out.shape)
-    centred = out - out.mean(space, keepdim=True)
-    return (centred * centred).mean(space).sqrt()
+    found[tap], found[stat(tap)] = mean_and_stat(out, _space(out.shape))
 
 
 def _embed(found: dict[str, Any], module: Any, given: Any) -> None:
@@ -201,24 +190,6 @@ def _space(shape: Sequence[int]) -> tuple[int, ...]:
     if len(shape) == 3:
         return (1,)
     return (2, 3) if shape[2] == shape[3] else (1, 2)
-
-
-def _distinct(features: Mapping[str, Features]) -> dict[str, Features]:
-    """Without the last stage's mean where it is the embedding already, as in a ResNet."""
-    top = features[EMBEDDING]
-    return {name: f for name, f in features.items() if name == EMBEDDING or not _same(f, top)}
-
-
-def _same(one: Features, other: Features) -> bool:
-    return one.shape == other.shape and np.allclose(one, other, SAME, SAME * np.abs(other).max())
-
-
-def _taps(expected: Mapping[str, Features], places: Sequence[Place]) -> tuple[Tap, ...]:
-    depths = {place.tap: place.depth for place in places}
-    return tuple(
-        Tap(name=name, dim=values.shape[1], depth=depths.get(name.removesuffix("_stat"), 1.0))
-        for name, values in expected.items()
-    )
 
 
 def examples(side: int) -> list[Any]:

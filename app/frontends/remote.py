@@ -1,0 +1,196 @@
+"""The engine and the training side as a front-end has them: in another process, at the end of a line."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future as ThreadFuture
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from app.engine.engine import EngineStats
+from app.engine.heads import DistantHead
+from app.engine.model import LoadedModel, Prediction
+from app.engine.providers import Device
+from app.engine.stats import Counters
+from app.frontends.frames import Frame, Header
+from app.frontends.line import Line
+from app.frontends.messages import arrays_of, away, sizes
+from app.services.artefacts import Artefacts
+from app.services.catalogue import Entry
+from app.services.serving import Serving
+from models.base import sha256
+from models.dataset import Pack
+from models.errors import DeadlineExceeded
+from models.recommendation import RecommendationSpec
+from models.runtime import Features
+
+Address = tuple[str, str, int, str]
+"""Tenant, model name, version, artefact digest: which version of which model a front-end means."""
+
+_METHODS_SECONDS = 90.0
+_STATS: TypeAdapter[EngineStats] = TypeAdapter(EngineStats)
+_COUNTERS: TypeAdapter[list[tuple[str, int, Counters]]] = TypeAdapter(list[tuple[str, int, Counters]])
+_UNKNOWN = EngineStats("cpu", 0, 0, 0, None, (), ())
+
+
+def open_distant(artefacts: Artefacts, tenant: str, name: str, number: int, digest: str) -> LoadedModel:
+    """An `Opener` that reads the manifest alone: the engine's process has the rest."""
+    return LoadedModel(artefacts.manifest(digest), number, DistantHead(tenant, name))
+
+
+def address_of(model: LoadedModel) -> Address:
+    """What the engine's process knows the model by."""
+    if not isinstance(model.head, DistantHead):
+        raise AssertionError("a front-end opens models by `open_distant`")
+    return model.head.tenant, model.head.name, model.version, model.digest
+
+
+class RemoteEngine:
+    """`Engine`, asked over a line. `stats` are half a second old at most while the engine is there."""
+
+    def __init__(self, address: str) -> None:
+        self.line = Line(address, self._hear)
+        self._stats = _UNKNOWN
+
+    def _hear(self, status: Header) -> None:
+        self._stats = _STATS.validate_python(status)
+
+    async def predict(
+        self,
+        model: LoadedModel,
+        contents: Sequence[bytes],
+        *,
+        embedding: bool = False,
+        unknown: bool = False,
+        deadline: float | None = None,
+        background: bool = False,
+    ) -> Prediction:
+        """Raises as `Engine.predict`; NotFound where the version was deleted meanwhile."""
+        header = {
+            "do": "predict",
+            "model": address_of(model),
+            "embedding": embedding,
+            "unknown": unknown,
+            **_common(contents, deadline, background),
+        }
+        reply = await self._by(deadline, header, contents)
+        return Prediction(**arrays_of(*reply))
+
+    async def embed(
+        self,
+        backbone_id: str,
+        contents: Sequence[bytes],
+        *,
+        tap: str | None = None,
+        deadline: float | None = None,
+        background: bool = False,
+    ) -> Features:
+        """Raises as `Engine.embed`."""
+        header = {
+            "do": "embed",
+            "backbone": backbone_id,
+            "tap": tap,
+            **_common(contents, deadline, background),
+        }
+        reply = await self._by(deadline, header, contents)
+        return arrays_of(*reply)["embedding"]
+
+    async def load(self, model: LoadedModel) -> Counters:
+        """Have the engine load the model; its counters. Raises NotFound, CorruptArtefact, Unavailable."""
+        reply = await self.line.ask({"do": "load", "model": address_of(model)})
+        return _COUNTERS.validate_python(reply.header["counters"])[0][2]
+
+    async def counters(self, tenant: str, names: Sequence[str]) -> list[tuple[str, int, Counters]]:
+        """Those of every version of some models that the engine has loaded. Raises Unavailable."""
+        reply = await self.line.ask({"do": "counters", "tenant": tenant, "names": list(names)})
+        return _COUNTERS.validate_python(reply.header["counters"])
+
+    def stats(self) -> EngineStats:
+        return self._stats
+
+    @property
+    def device(self) -> Device:
+        return self._stats.device
+
+    @property
+    def closing(self) -> bool:
+        """Whether it takes no requests: it is away, or about to go."""
+        return not self.line.up
+
+    def ahead(self, pack: Pack) -> None:
+        """Have features computed ahead of the jobs on a pack that has been stored."""
+        self.line.tell({"do": "ahead", "pack": sha256(pack.to_bytes())})
+
+    def wake(self) -> None:
+        """Say that a job waits."""
+        self.line.tell({"do": "wake"})
+
+    async def _by(self, deadline: float | None, header: Header, contents: Sequence[bytes]) -> Frame:
+        if deadline is None:
+            return await self.line.ask(header, *contents)
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                return await self.line.ask(header, *contents)
+        except TimeoutError:
+            raise DeadlineExceeded("The request's time ran out before it was served.") from None
+
+
+def _common(contents: Sequence[bytes], deadline: float | None, background: bool) -> Header:
+    # One clock for all: `time.monotonic` counts from the machine's start, in every process.
+    return {"sizes": sizes(contents), "deadline": deadline, "background": background}
+
+
+class RemoteServing(Serving):
+    """`Serving`, where the counters are kept by the engine's process."""
+
+    engine: RemoteEngine
+
+    async def loaded(
+        self, tenant: str, ref: str, version: int | None = None
+    ) -> tuple[LoadedModel, Counters]:
+        model = await self.resolve(tenant, ref, version)
+        return model, await self.engine.load(model)
+
+    async def counters(self, tenant: str, entries: Sequence[Entry]) -> list[tuple[str, int, Counters]]:
+        return await self.engine.counters(tenant, [entry.name for entry in entries])
+
+
+class RemoteRun:
+    """A recommendation in the making, started by the engine's process."""
+
+    def __init__(self, line: Line, spec: RecommendationSpec) -> None:
+        self._answer: ThreadFuture[Frame] = line.from_thread(
+            line.ask({"do": "recommend", "spec": spec.canonical().decode()})
+        )
+
+    def messages(self, timeout: float) -> list[dict[str, Any]]:
+        try:
+            return [self._answer.result(timeout).header["message"]]
+        except TimeoutError:
+            return []
+
+    def alive(self) -> bool:
+        return not self._answer.done()
+
+    def kill(self) -> None:
+        self._answer.cancel()
+
+
+class RemoteAdvisor:
+    """The training side, which only the engine's process starts: one warm forkserver, not one a process."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+
+    def methods(self) -> list[dict[str, Any]]:
+        asked = self._line.from_thread(self._line.ask({"do": "methods"}))
+        try:
+            return list(asked.result(_METHODS_SECONDS).header["methods"])
+        except TimeoutError:
+            raise away() from None
+
+    def recommend(self, spec: RecommendationSpec) -> RemoteRun:
+        return RemoteRun(self._line, spec)
