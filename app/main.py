@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
-import sys
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-import uvicorn
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from fastapi.middleware import Middleware
@@ -105,7 +102,8 @@ class Ground:
 
 @dataclass(frozen=True)
 class Behind:
-    """What stands behind the services: `ahead` is given new packs, `wake` told of new jobs."""
+    """What stands behind the services: `ahead` is given new packs, `wake` told of new jobs; `restarts` counts
+    those of other processes."""
 
     engine: Predictor
     runner: Advisor
@@ -113,6 +111,7 @@ class Behind:
     serving: Serving
     ahead: Callable[[Pack], None]
     wake: Callable[[], None]
+    restarts: Callable[[], Mapping[str, int]] = dict
 
 
 class Life(Protocol):
@@ -213,7 +212,7 @@ def services(ground: Ground, behind: Behind) -> Services:
         files=Files(db, ground.blobs, behind.ahead),
         datasets=datasets,
         methods=methods,
-        metrics=Metrics(behind.engine, db),
+        metrics=Metrics(behind.engine, db, behind.restarts),
         jobs=jobs,
         models=Models(db, behind.registry.refresh),
         growing=Growing(db, datasets, jobs),
@@ -256,46 +255,3 @@ def app_of(process: Life, *, worker: bool) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     return app
-
-
-def serve(host: str = "127.0.0.1", port: int = 8000, worker: bool = True) -> None:
-    """Run the service until SIGTERM or SIGINT. Exits with 2 where it would be open to the network."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    settings = Settings()
-    if not _loopback(host):
-        settings = _closed(settings, host)
-    app = create_app(settings, worker=worker)
-    _announce(host, port)
-    uvicorn.run(app, host=host, port=port, loop="uvloop", http="httptools", access_log=False, log_config=None)
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _closed(settings: Settings, host: str) -> Settings:
-    """Settings that ask for keys; there must be one, or nobody could use the service."""
-    db = Database(settings.database_url)
-    db.migrate()
-    has_keys = Keys(db, settings.data / "pepper").any()
-    db.close()
-    if settings.auth == "open" or not has_keys:
-        sys.stderr.write(
-            f"Durian does not start on {host} without API keys. Make one with\n"
-            "  durian keys create --tenant default --role admin\n"
-            "and unset DURIAN_AUTH if it says open, or serve on 127.0.0.1.\n"
-        )
-        raise SystemExit(2)
-    return settings.model_copy(update={"auth": "keys"})
-
-
-def _announce(host: str, port: int) -> None:
-    address = f"http://{host}:{port}"
-    sys.stdout.write(
-        f"Durian {__version__}  {address}\n  API pages  {address}/docs\n  metrics    {address}/metrics\n"
-    )
-    sys.stdout.flush()

@@ -22,6 +22,11 @@ Precision = Literal["int8", "fp16"]
 """What a variant computes in: int8 is for the CPU, fp16 for the GPU."""
 
 
+_STAT = "_stat"
+"""Ends the name of a tap that holds the standard deviation too."""
+_UPPER = 0.5
+
+
 class Tap(Record):
     """A place in the backbone where a head or tail may begin."""
 
@@ -166,6 +171,21 @@ class BackboneCard(Record):
         if len(parts) == 1:
             return parts[0]
         return Tap(name=wanted, dim=sum(p.dim for p in parts), depth=max(p.depth for p in parts))
+
+    def trial_taps(self) -> tuple[str, ...]:
+        """The taps that a job chooses among, the default one first.
+
+        Of texts the means of the upper half, and the default joined with the lowest of these and with
+        what is no mean (docs/auto.md); of others every tap, for a task may be one of brightness or texture.
+        """
+        others = [tap for tap in self.taps if tap.name != self.default_tap]
+        if self.modality != "text" or self.baseline:
+            return (self.default_tap, *(tap.name for tap in others))
+        upper = [t for t in others if t.depth >= _UPPER and not t.name.endswith(_STAT)]
+        special = [tap.name for tap in upper if not tap.name.startswith("layer")]
+        low = [tap.name for tap in sorted(upper, key=lambda tap: tap.depth)[:1]]
+        joined = (f"{self.default_tap}+{name}" for name in dict.fromkeys([*low, *special]))
+        return (self.default_tap, *(tap.name for tap in upper), *joined)
 
     @property
     def embedding_dim(self) -> int:

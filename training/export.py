@@ -55,4 +55,3 @@ def _proved(job: Job, result: Result, pack: Pack) -> tuple[bytes, Features, Feat
     features = job.embed_at(result.backbone, result.tap, pack)
     graph = head.to_onnx()
     return graph, features, check_parity(head, graph, features)
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from training import head_track, reporting
 from training.adaptation.report import describe
 from training.advice import advice
 from training.artefact import versions
+from training.auto import AutoHyperparameters, deepen
+from training.deep.graft import Graft
 from training.evaluate import Evidence, estimate, task_metrics
 from training.export import export
 from training.features import FeatureSource
@@ -24,7 +27,9 @@ from training.folds import judged_rows
 from training.honesty import Doubts, assess, least_examples
 from training.job import Job, Result, load_data
 from training.methods import METHODS, PROCEDURES, Problem, find
+from training.methods.base import Hyperparameters
 from training.phases import Phases
+from training.portfolio import REFERENCE
 from training.problem import encode, known, labelled_rows
 from training.select import AUTO, DEFAULT, Trial, try_method
 from training.source import Source
@@ -75,8 +80,7 @@ def _open(spec: FitSpec, phases: Phases) -> Job:
 
 def _check_method(spec: FitSpec) -> None:
     if spec.method == AUTO:
-        if spec.hyperparameters:
-            raise JobFailed("The method auto takes no hyperparameters.", code="bad_hyperparameters")
+        _check_hyperparameters(AUTO, AutoHyperparameters, spec)
         return
     info = find(spec.method)
     if info is None:
@@ -85,11 +89,15 @@ def _check_method(spec: FitSpec) -> None:
         )
     if spec.task not in info.tasks or spec.modality not in info.modalities:
         raise JobFailed(f"{info.name} does not serve {spec.task} of {spec.modality}.", code="method_mismatch")
+    _check_hyperparameters(info.name, info.hyperparameters, spec)
+
+
+def _check_hyperparameters(name: str, schema: type[Hyperparameters], spec: FitSpec) -> None:
     try:
-        info.hyperparameters.model_validate(spec.hyperparameters)
+        schema.model_validate(spec.hyperparameters)
     except ValidationError as error:
         fields = sorted({".".join(map(str, problem["loc"][:1])) for problem in error.errors()})
-        message = f"Hyperparameters of {info.name} that do not fit its schema: {', '.join(fields)}."
+        message = f"Hyperparameters of {name} that do not fit its schema: {', '.join(fields)}."
         raise JobFailed(message, code="bad_hyperparameters") from None
 
 
@@ -97,24 +105,34 @@ def _train(job: Job) -> tuple[Result, tuple[Trial, ...]]:
     """The result, and what was tried on cached features on the way."""
     procedure = PROCEDURES.get(job.spec.method)
     if procedure is None:
+        started = time.monotonic()
         result, choice = head_track.run(job)
+        if job.spec.method == AUTO:
+            with job.phases.phase("fit", "Considering to train below the top."):
+                result = deepen(job, result, started)
         return result, choice.trials
     with job.phases.phase("fit", f"Training {procedure.info.name}."):
         return procedure.run(job), ()
 
 
 def _baselines(job: Job, result: Result, trials: tuple[Trial, ...]) -> tuple[Baseline, ...]:
-    """Cheap alternatives under the same folds: guessing, nearest neighbours, ridge on raw inputs."""
+    """Cheap alternatives under the same folds: guessing, nearest neighbours, ridge on raw inputs.
+
+    What was trained below the top is also held against the linear probe on the features as they were.
+    """
     source = _source_of(job, result)
     if source is None:
         return ()
+    deep = isinstance(result.head, Graft)
+    folds = result.folds if deep else job.folds
     near = [t for t in trials if t.method == "knn" and _same(t.source, source)]
-    near = near or try_method(source, "knn", {}, job.folds, DEFAULT)
-    raw = [try_method(rival, _BASELINE_METHOD, {}, job.folds, DEFAULT)[0] for rival in job.rivals]
+    near = near or try_method(source, "knn", {}, folds, DEFAULT)
+    raw = [try_method(rival, _BASELINE_METHOD, {}, folds, DEFAULT)[0] for rival in job.rivals]
     raw += [t for t in trials if t.source.backbone.baseline and not _same(t.source, source)]
+    probe = try_method(source, REFERENCE[job.spec.task], {}, folds, DEFAULT) if deep else []
     return (
         reporting.guess_baseline(source.problem.take(judged_rows(source.problem))),
-        *(baseline for trial in [near[0], *raw] for baseline in reporting.trial_baseline(trial)),
+        *(baseline for trial in [*probe, near[0], *raw] for baseline in reporting.trial_baseline(trial)),
     )
 
 

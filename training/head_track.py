@@ -7,10 +7,11 @@ from typing import Protocol, runtime_checkable
 
 from training import reporting
 from training.adaptation.report import describe
+from training.auto import choose_heads
 from training.job import Job, Result
 from training.methods import METHODS, find
 from training.methods.base import Setting
-from training.select import Choice, Trial, choose
+from training.select import AUTO, Choice, Trial, choose
 from training.source import Source
 
 _TARGET = {"unlabelled", "target_labels"}
@@ -29,7 +30,11 @@ def run(job: Job) -> tuple[Result, Choice]:
     """The best of what the spec allows, and everything that was tried."""
     sources = _sources(job)
     with job.phases.phase("select", f"Cross-validating on {len(job.data.pack)} examples."):
-        choice = choose(sources, job.spec.method, job.spec.hyperparameters, job.folds, job.phases.progress)
+        if job.spec.method == AUTO:
+            choice = choose_heads(job, sources, job.folds, job.phases.progress)
+        else:
+            given = job.spec.hyperparameters
+            choice = choose(sources, job.spec.method, given, job.folds, job.phases.progress)
     with job.phases.phase("fit", f"Fitting {choice.winner.method} on every example."):
         method, result = METHODS[choice.winner.method], _fit(job, choice)
         return method.finish(result) if isinstance(method, Finishes) else result, choice

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.backbone import split_tap
 from models.base import sha256
 from models.dataset import Pack
 from models.errors import CorruptArtefact, JobFailed
@@ -83,6 +84,15 @@ class Job:
         """The same of one tap: float32 [len(pack), dim]."""
         return self.embed(choice.model_copy(update={"taps": (tap,)}), pack)[tap]
 
+    def with_method(self, name: str, hyperparameters: dict[str, Any]) -> Job:
+        """The same job for another method; what has been gathered is kept."""
+        update = {"method": name, "hyperparameters": hyperparameters}
+        other = replace(self, spec=self.spec.model_copy(update=update))
+        vars(other).update(
+            {key: vars(self)[key] for key in ("sources", "rivals", "folds") if key in vars(self)}
+        )
+        return other
+
     def read_pack(self, path: str) -> Pack:
         """Another pack that the spec names. Raises JobFailed when it is gone."""
         return read_pack(path)
@@ -98,7 +108,9 @@ class Job:
                 problem = Problem(
                     X, data.y, self.spec.task, data.names, self.spec.seed, target.get(tap), self._marks
                 )
-                found.append(Source(choice, tap, problem, names.get(tap)))
+                parts = split_tap(tap)
+                widths = tuple(labelled[part].shape[1] for part in parts) if len(parts) > 1 else ()
+                found.append(Source(choice, tap, problem, names.get(tap), widths=widths))
         return found
 
     @property

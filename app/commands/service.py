@@ -16,12 +16,16 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65_535, help="Port.")] = 8000,
     worker: Annotated[bool, typer.Option("--worker/--no-worker", help="Run jobs in here too.")] = True,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", min=0, max=64, help="HTTP processes beside the engine's; 0: one for all."),
+    ] = 0,
 ) -> None:
     """Start the service."""
-    from app import main
+    from app import start
 
     with errors_as_lines():
-        main.serve(host=host, port=port, worker=worker)
+        start.serve(host=host, port=port, worker=worker, workers=workers)
 
 
 def worker() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from app.frontends.posts import main
+from app.frontends.processes import main
 
 if __name__ == "__main__":
     main(sys.argv[1])

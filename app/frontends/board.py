@@ -60,10 +60,10 @@ class Board:
         self._write(slot, _BEAT, 0)
         self._write(slot, _RESTARTS, self._read(slot, _RESTARTS) + 1)
 
-    def restarts(self) -> tuple[int, int]:
+    def restarts(self) -> dict[str, int]:
         """How often the engine was started anew, and front-ends."""
         counts = [self._read(slot, _RESTARTS) for slot in range(self.slots)]
-        return counts[0], sum(counts[1:])
+        return {"engine": counts[0], "front-end": sum(counts[1:])}
 
     def _read(self, slot: int, word: int) -> int:
         value: int = _WORD.unpack_from(self.memory, slot * _WORDS.size + word)[0]

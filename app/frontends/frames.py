@@ -54,4 +54,5 @@ class Frames:
         """Bytes of the frame that begins here, as far as that can be told."""
         if len(data) - start < _LENGTHS.size:
             return _LENGTHS.size
-        return _LENGTHS.size + sum(_LENGTHS.unpack_from(data, start))
+        head, body = _LENGTHS.unpack_from(data, start)
+        return _LENGTHS.size + int(head) + int(body)

@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
-
-import os
+from typing import Any, cast
 
 import orjson
 
@@ -19,16 +16,16 @@ from app.engine.model import LoadedModel
 from app.frontends.frames import Frame, Frames, Header, encode
 from app.frontends.line import Outbox
 from app.frontends.messages import arrays_header, contents_of, error_header, prediction_arrays
+from app.frontends.sockets import of_this_user
 from app.main import Process
 from app.services.catalogue import ServedVersion
 from models.dataset import Pack
-from models.errors import DurianError, NotFound, RateLimited
+from models.errors import DurianError, JobFailed, NotFound, RateLimited
 from models.recommendation import RecommendationSpec
 
 STATUS_SECONDS = 0.5
 _BUSY_SECONDS = 30.0
 _POLL_SECONDS = 0.5
-_CREDENTIALS = struct.Struct("3i")
 log = logging.getLogger(__name__)
 
 Reply = tuple[Header, list[bytes]]
@@ -111,7 +108,7 @@ class Desk:
                 if messages:
                     return messages[0]
                 if not alive:
-                    return {"failed": {"code": "internal", "message": "The training process ended without an answer."}}
+                    raise JobFailed("The training process ended without an answer.", code="process_died")
         finally:
             await asyncio.to_thread(run.kill)
 
@@ -163,12 +160,14 @@ class Connection(asyncio.Protocol):
         self._frames = Frames()
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._outbox: Outbox | None = None
+        self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport) or not _of_this_user(transport):
+        if not of_this_user(transport.get_extra_info("socket")):
             transport.close()
             return
-        self._outbox = Outbox(transport, asyncio.get_running_loop())
+        self._transport = cast(asyncio.Transport, transport)
+        self._outbox = Outbox(self._transport, asyncio.get_running_loop())
         self._connections.add(self)
         self.send(self._desk.status())
 
@@ -190,6 +189,11 @@ class Connection(asyncio.Protocol):
             else:
                 self._tasks[id] = loop.create_task(self._answer(id, frame))
 
+    def close(self) -> None:
+        """Hang up, after what has been sent."""
+        if self._transport is not None:
+            self._transport.close()
+
     def send(self, frame: bytes) -> None:
         if self._outbox is not None:
             self._outbox.put(frame)
@@ -208,14 +212,6 @@ class Connection(asyncio.Protocol):
         self.send(encode({"id": id, **header}, *payload))
 
 
-def _of_this_user(transport: asyncio.Transport) -> bool:
-    """Whether the other end is a process of the same user: the address has no permissions of its own."""
-    peer = transport.get_extra_info("socket").getsockopt(
-        socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
-    )
-    return bool(_CREDENTIALS.unpack(peer)[1] == os.getuid())
-
-
 @dataclass
 class Host:
     """Serves one process to all its front-ends. `beat` is called with each status, twice a second."""
@@ -230,7 +226,7 @@ class Host:
         server = await asyncio.get_running_loop().create_unix_server(
             lambda: Connection(desk, connections), sock=self.listening
         )
-        async with server:
+        try:
             while not stop.is_set():
                 self.beat()
                 status = desk.status()
@@ -240,3 +236,7 @@ class Host:
                     await asyncio.wait_for(stop.wait(), STATUS_SECONDS)
                 except TimeoutError:
                     continue
+        finally:
+            server.close()
+            for connection in list(connections):
+                connection.close()

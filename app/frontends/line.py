@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future as ThreadFuture
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from app.frontends.frames import Frame, Frames, Header, encode
 from app.frontends.messages import away, error_of
+from app.frontends.sockets import connected
 from models.errors import RateLimited
 
 MAX_IN_FLIGHT = 16_384
-"""Requests that one front-end leaves to the engine at a time: an engine that hangs must not fill its memory."""
+"""Requests of one front-end that the engine has at a time: one that hangs must not fill the memory."""
 
 _AGAIN_SECONDS = 0.05
 _Status = Callable[[Header], None]
@@ -120,17 +120,15 @@ class Line(asyncio.Protocol):
         while True:
             self._lost = loop.create_future()
             try:
-                await loop.create_unix_connection(lambda: self, self._address)
+                await loop.create_unix_connection(lambda: self, sock=connected(self._address))
                 await self._lost
             except OSError:
                 log.debug("the engine's process cannot be reached yet")
             await asyncio.sleep(_AGAIN_SECONDS)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport) or self._loop is None:
-            raise AssertionError("a stream, made by `start`")
-        self._frames, self._transport = Frames(), transport
-        self._outbox = Outbox(transport, self._loop)
+        self._frames, self._transport = Frames(), cast(asyncio.Transport, transport)
+        self._outbox = Outbox(self._transport, asyncio.get_running_loop())
 
     def data_received(self, data: bytes) -> None:
         for frame in self._frames.feed(data):
@@ -152,11 +150,3 @@ class Line(asyncio.Protocol):
             log.warning("the engine went away with %d requests in flight", len(waiting))
         if self._lost is not None and not self._lost.done():
             self._lost.set_result(None)
-
-
-def listener(address: str) -> socket.socket:
-    """The socket that the engine's process takes connections on; it outlives the engine."""
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listening.bind(address)
-    listening.listen(128)
-    return listening

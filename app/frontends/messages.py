@@ -39,7 +39,7 @@ def error_of(header: Header) -> DurianError | None:
 
 
 def arrays_header(arrays: Arrays) -> tuple[Header, list[bytes]]:
-    """Arrays as they are in memory: name, type and shape in the header, one after the other in the payload."""
+    """Arrays as they are in memory: names, types and shapes in the header, their bytes in the payload."""
     told = [(name, array.dtype.str, array.shape) for name, array in arrays.items()]
     return {"arrays": told}, [array.tobytes() for array in arrays.values()]
 

@@ -1,45 +1,27 @@
-"""What the supervisor tells a process it starts, and what that process does: `python -m app.frontends POST`."""
+"""What the supervisor tells a process that it starts."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import os
-import signal
-import socket
 import sys
-import threading
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import orjson
-import uvicorn
-import uvloop
-
-from app.frontends.board import Board
-from app.frontends.fresh import Fresh
-from app.frontends.host import Host
-from app.frontends.parent import die_with
-from app.frontends.remote import RemoteAdvisor, RemoteEngine, RemoteServing, open_distant
-from app.main import Behind, Ground, app_of, build, configure_logging, services
-from app.services.catalogue import Catalogue
-from app.services.container import Services
-from app.services.registry import Registry
-from app.settings import Settings
 
 DRAIN_SECONDS = 15
 """A front-end that is told to stop gives its last requests so long."""
 
+Role = Literal["engine", "front-end"]
+
 
 @dataclass(frozen=True)
 class Post:
-    """One process: the engine (`slot` 0) or a front-end, with what it inherits and where it listens.
+    """One process: the engine (slot 0 of the board) or a front-end.
 
-    `line` is the address between them; `addresses` are those of HTTP, (family, address) each.
+    `board` and `listener` are descriptors that it inherits; `line` is the address between the engine and the
+    front-ends, `addresses` those of HTTP: address families and addresses.
     """
 
-    role: Literal["engine", "front-end"]
     slot: int
     slots: int
     parent: int
@@ -49,93 +31,15 @@ class Post:
     addresses: tuple[tuple[int, tuple[str | int, ...]], ...]
     worker: bool
 
+    @property
+    def role(self) -> Role:
+        return "front-end" if self.slot else "engine"
+
     def command(self) -> list[str]:
         """How to start it."""
         return [sys.executable, "-m", "app.frontends", orjson.dumps(self).decode()]
 
-
-def main(told: str) -> None:
-    """Do what a post says, until SIGTERM."""
-    post = Post(**orjson.loads(told))
-    die_with(post.parent)
-    configure_logging()
-    board = Board.of(post.board, post.slots, post.slot)
-    if post.role == "engine":
-        run_engine(post, board)
-    else:
-        os.close(post.listener)
-        run_front_end(post, board)
-
-
-def run_engine(post: Post, board: Board) -> None:
-    """The sessions, the jobs, and the other ends of the front-ends' lines."""
-    process = build(Settings(), applied=board.tell)
-    process.start(worker=post.worker)
-    listening = socket.socket(fileno=post.listener)
-    try:
-        uvloop.run(_hosted(Host(process, listening, board.beat)))
-    finally:
-        process.close()
-
-
-async def _hosted(host: Host) -> None:
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    await host.run(stop)
-
-
-@dataclass(frozen=True)
-class FrontEnd:
-    """The parts of a front-end, and their life."""
-
-    services: Services
-    engine: RemoteEngine
-
-    def start(self, *, worker: bool) -> None:
-        self.services.registry.start()
-
-    def close(self) -> None:
-        self.services.registry.close()
-        self.services.db.close()
-
-
-def front_end(settings: Settings, line: str, board: Board) -> FrontEnd:
-    """The whole service but for the engine, which is at the end of a line."""
-    ground, engine = Ground.of(settings), RemoteEngine(line)
-    catalogue = Catalogue()
-    registry = Registry(ground.db, catalogue, partial(open_distant, ground.artefacts), board.tell)
-    behind = Behind(
-        engine,
-        RemoteAdvisor(engine.line),
-        registry,
-        RemoteServing(engine, catalogue),
-        engine.ahead,
-        engine.wake,
-    )
-    return FrontEnd(services(ground, behind), engine)
-
-
-def run_front_end(post: Post, board: Board) -> None:
-    """HTTP on the service's addresses, shared with the other front-ends."""
-    process = front_end(Settings(), post.line, board)
-    app = Fresh(app_of(process, worker=False), process.services.registry, process.engine.line, board)
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_config=None,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-    )
-    threading.current_thread().name = f"front-end-{post.slot}"
-    uvicorn.Server(config).run([shared(socket.AddressFamily(f), tuple(a)) for f, a in post.addresses])
-
-
-def shared(family: socket.AddressFamily, address: tuple[str | int, ...]) -> socket.socket:
-    """A socket on an address that several processes take connections of, the kernel choosing among them."""
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    if family == socket.AF_INET6:
-        listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    listening.bind(address)
-    return listening
+    @classmethod
+    def parse(cls, told: str) -> Post:
+        """The last argument of that."""
+        return cls(**orjson.loads(told))

@@ -148,9 +148,7 @@ class RemoteServing(Serving):
 
     engine: RemoteEngine
 
-    async def loaded(
-        self, tenant: str, ref: str, version: int | None = None
-    ) -> tuple[LoadedModel, Counters]:
+    async def loaded(self, tenant: str, ref: str, version: int | None = None) -> tuple[LoadedModel, Counters]:
         model = await self.resolve(tenant, ref, version)
         return model, await self.engine.load(model)
 

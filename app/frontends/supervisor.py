@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from app.frontends.board import Board
-from app.frontends.line import listener
-from app.frontends.posts import DRAIN_SECONDS, Post, shared
+from app.frontends.posts import DRAIN_SECONDS, Post
+from app.frontends.sockets import listener, reserve
 
 POLL_SECONDS = 0.1
 HUNG_SECONDS = 20.0
@@ -26,7 +26,6 @@ STOP_SECONDS = 24.0
 
 _STEADY_SECONDS = 10.0
 _LONGEST_PAUSE = 5.0
-Address = tuple[socket.AddressFamily, tuple[str | int, ...]]
 log = logging.getLogger(__name__)
 
 
@@ -123,17 +122,15 @@ class Supervisor:
 
 
 def supervise(host: str, port: int, workers: int, *, worker: bool, announce: Callable[[int], None]) -> None:
-    """Serve on an address until SIGTERM or SIGINT; `announce` is told the port. Raises OSError if it is taken."""
+    """Serve until SIGTERM or SIGINT; `announce` is told the port. Raises OSError where it is taken."""
     reserved = reserve(host, port)
     address = f"\0durian-{secrets.token_hex(16)}"
     board, listening = Board.make(workers + 1), listener(address)
 
     def child(slot: int) -> Child:
         addresses = tuple((int(s.family), s.getsockname()) for s in reserved)
-        role = "front-end" if slot else "engine"
         return Child(
             Post(
-                role=role,
                 slot=slot,
                 slots=workers + 1,
                 parent=os.getpid(),
@@ -147,21 +144,3 @@ def supervise(host: str, port: int, workers: int, *, worker: bool, announce: Cal
 
     announce(reserved[0].getsockname()[1])
     Supervisor(board, listening, child(0), [child(slot + 1) for slot in range(workers)]).run()
-
-
-def reserve(host: str, port: int) -> list[socket.socket]:
-    """A socket on each address of the host, which nothing comes in by: it keeps the port while no front-end
-    has it. Raises OSError where another program listens there."""
-    found: list[socket.socket] = []
-    for family, kind, _, _, address in socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    ):
-        place = (address[0], port, *address[2:])
-        with socket.socket(family, kind) as probe:  # without SO_REUSEPORT: it would share with anybody
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            probe.bind(place)
-        found.append(shared(family, place))
-        port = found[0].getsockname()[1]
-    return found

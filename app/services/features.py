@@ -39,7 +39,7 @@ class Embedder:
     def ensure(self, card: BackboneCard, taps: Sequence[str], pack: Pack, progress: Progress) -> int:
         """Compute what the cache lacks of `pack` at these taps; return how many forward passes it took."""
         contents = dict(zip(pack.digests, pack.contents, strict=True))
-        joined = "+".join(taps)
+        joined = "+".join(dict.fromkeys(part for tap in taps for part in split_tap(tap)))
         missing = self.cache.missing(card.digest, joined, pack.digests)
         computed = 0
         for start in range(0, len(missing), _CHUNK):
@@ -69,7 +69,7 @@ class Embedder:
         for card in candidates(self.shelf, pack.input.modality, self.engine.device):
             try:
                 for wanted in (pack,) if names is None else (names, pack):
-                    self.ensure(card, trial_taps(card), wanted, self._check_open)
+                    self.ensure(card, card.trial_taps(), wanted, self._check_open)
             except _Closed:
                 return
             except DurianError as error:
@@ -103,12 +103,6 @@ def _suits(variant: BackboneCard, device: Device, known: Collection[str]) -> boo
     # Speed was measured on a CPU: there it must be a gain, and of fp16 on a GPU it says nothing.
     gains = device == "cuda" or (variant.effect is not None and variant.effect.speed > 1)
     return beside and variant.precision == _PRECISION[device] and gains
-
-
-def trial_taps(card: BackboneCard) -> tuple[str, ...]:
-    """The taps that a job may choose among."""
-    # A baseline is cheap and its taps are different views of the raw input: all are candidates.
-    return tuple(tap.name for tap in card.taps) if card.baseline else (card.default_tap,)
 
 
 def baselines(shelf: Shelf, modality: str) -> list[BackboneCard]:

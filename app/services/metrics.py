@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -16,11 +16,15 @@ from app.engine.predictor import Predictor
 
 
 class Metrics(Collector):
-    """What the engine and the queue have to say."""
+    """What the engine and the queue have to say; `restarts` counts, by kind, the service's processes that
+    were started anew."""
 
-    def __init__(self, engine: Predictor, db: Database) -> None:
+    def __init__(
+        self, engine: Predictor, db: Database, restarts: Callable[[], Mapping[str, int]] = dict
+    ) -> None:
         self._engine = engine
         self._db = db
+        self._restarts = restarts
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -30,6 +34,12 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from self._engine_metrics()
+        restarts = CounterMetricFamily(
+            "durian_restarts", "Processes of the service that were started anew", labels=["process"]
+        )
+        for process, times in self._restarts().items():
+            restarts.add_metric([process], times)
+        yield restarts
         jobs = GaugeMetricFamily("durian_jobs", "Fine-tuning jobs by status", labels=["status"])
         for status, count in self._jobs():
             jobs.add_metric([status], count)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from app.db.tables import Job
 from app.services.data import DataSource
-from app.services.features import trial_taps
 from app.settings import Settings
 from models.dataset import Pack
 from models.errors import JobFailed, NotFound
@@ -87,7 +86,7 @@ class SpecBuilder:
             id=card.id,
             digest=card.digest,
             folder=str(folder.resolve()),
-            taps=trial_taps(card),
+            taps=card.trial_taps(),
             baseline=card.baseline,
             variant_of=None if card.variant_of is None else card.variant_of.digest,
         )

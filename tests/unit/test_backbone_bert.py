@@ -79,11 +79,12 @@ def by_hand(weights: dict[str, Array], ids: list[int]) -> dict[str, Array]:
         states.append(x)
     taps = {f"layer_{i}": state.mean(0) for i, state in enumerate(states)}
     taps |= {f"layer_{i}_stat": np.append(state.mean(0), state.std(0)) for i, state in enumerate(states)}
+    taps["first_word"] = states[-2][1]
     return taps | {"sentence": x.mean(0) / np.linalg.norm(x.mean(0))}
 
 
 def test_padded_batch_matches_the_formulas(weights: dict[str, Array]) -> None:
-    texts = [[3, 1, 4, 1, 5, 9], [2], [6, 5, 3]]
+    texts = [[3, 1, 4, 1, 5, 9], [2, 8], [6, 5, 3]]
     ids = np.array([text + [7] * (6 - len(text)) for text in texts])
     mask = np.array([[1] * len(text) + [0] * (6 - len(text)) for text in texts])
     session = open_session(write_bert(weights, CONFIG))

@@ -553,25 +553,25 @@ def test_export_says_what_it_wrote(data: Path, process: Any, monkeypatch: pytest
 
 
 def test_serve_starts_the_service_with_its_options(monkeypatch: pytest.MonkeyPatch) -> None:
-    from app import main
+    from app import start
 
     started: list[dict[str, Any]] = []
-    monkeypatch.setattr(main, "serve", lambda **options: started.append(options))
-    assert durian("serve", "--port", "9", "--no-worker").exit_code == 0
+    monkeypatch.setattr(start, "serve", lambda **options: started.append(options))
+    assert durian("serve", "--port", "9", "--no-worker", "--workers", "2").exit_code == 0
     assert durian("serve").exit_code == 0
     assert started == [
-        {"host": "127.0.0.1", "port": 9, "worker": False},
-        {"host": "127.0.0.1", "port": 8000, "worker": True},
+        {"host": "127.0.0.1", "port": 9, "worker": False, "workers": 2},
+        {"host": "127.0.0.1", "port": 8000, "worker": True, "workers": 0},
     ]
 
 
 def test_what_stops_the_service_from_starting_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    from app import main
+    from app import start
 
     def refuse(**_: Any) -> None:
         raise NotFound("There is no backbone.")
 
-    monkeypatch.setattr(main, "serve", refuse)
+    monkeypatch.setattr(start, "serve", refuse)
     result = durian("serve")
     assert (result.exit_code, result.stderr) == (1, "durian: There is no backbone.\n")
 

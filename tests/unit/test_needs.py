@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from app.services.data import Source
-from app.services.needs import check_needs, check_values, file_ids
+from app.services.needs import check_files, check_needs, check_values, file_ids
 from models.errors import InvalidInput, Unavailable
 from models.manifest import InputSpec
 
@@ -106,3 +107,23 @@ def test_no_more_coefficients_than_examples() -> None:
     with pytest.raises(InvalidInput) as refused:
         checked(number, 5)
     assert refused.value.code == "too_many_coefficients"
+
+
+def test_a_file_of_another_task_holds_the_same_inputs_and_can_be_learnt_from() -> None:
+    one = {"type": "string", "format": "training-file-id"}
+    tasks = {"type": "object", "additionalProperties": one}
+    described, given = (
+        {"name": "m", "hyperparameters": {"properties": {"tasks": tasks}}},
+        {"tasks": {"mood": "f"}},
+    )
+    assert [name for _, name in file_ids(described, given)] == ["f"]
+    check_files(described, given, source(0), {"f": source(0, ("x", "y", "z"))}, 10)
+    picture = replace(source(0), input=InputSpec(modality="image"))
+    for other, most, code in (
+        (picture, 10, "file_mismatch"),
+        (source(0, ("x",)), 10, "too_few_classes"),
+        (source(0, ("x", "y", "z")), 2, "too_many_classes"),
+    ):
+        with pytest.raises(InvalidInput) as refused:
+            check_files(described, given, source(0), {"f": other}, most)
+        assert refused.value.code == code

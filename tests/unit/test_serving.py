@@ -13,7 +13,7 @@ from app.engine.model import Prediction
 from app.services.catalogue import Catalogue
 from app.services.serving import Serving, rows
 from models.errors import InvalidInput, NotFound
-from models.manifest import PredictionSets
+from models.manifest import Output, PredictionSets
 from tests.trunks import DIMS, FakeShelf, FakeTrunk, card, loaded, manifest
 
 SCORES = np.array([[0.2, 0.7, 0.1], [0.5, 0.25, 0.25]], np.float32)
@@ -104,3 +104,24 @@ def test_rows_say_what_is_unknown_where_it_was_told() -> None:
     told = Prediction(SCORES, unknown=np.array([False, True]))
     assert [one["unknown"] for one in rows(manifest(TEXT), told, top_k=1)] == [False, True]
     assert "unknown" not in rows(manifest(TEXT), Prediction(SCORES), top_k=1)[0]
+
+
+def test_rows_carry_further_answers_by_name() -> None:
+    tone = Output(name="tone", task="multilabel", labels=("polite", "rude"))
+    length = Output(name="length", task="regression", labels=("value",), interval=2.0)
+    rule = PredictionSets(level=0.9, threshold=0.2)
+    more = {"outputs": (tone, length), "prediction_sets": rule}
+    made_for = manifest(TEXT, 6).model_copy(update={**more, "labels": ("a", "b", "c")})
+    told = Prediction(np.array([[0.25, 0.75, 0.0, 0.5, 0.125, 9.0]], np.float32))
+    (found,) = rows(made_for, told, top_k=1)
+    assert found == {
+        "index": 0,
+        "label": "b",
+        "score": 0.75,
+        "scores": [{"label": "b", "score": 0.75}],
+        "set": ["b", "a"],
+        "outputs": {
+            "tone": {"label": ["polite"], "score": 0.5, "scores": [{"label": "polite", "score": 0.5}]},
+            "length": {"value": 9.0, "interval": [7.0, 11.0]},
+        },
+    }

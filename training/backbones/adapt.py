@@ -1,4 +1,7 @@
-"""Turn any ONNX feature extractor into a backbone graph: our input, one tap named `embedding` [N, D].
+"""Turn any ONNX feature extractor into a backbone graph: our input, and the taps.
+
+`embedding` [N, D] is the output that the administrator names, pooled as told. Below it, where the graph shows
+its stages (`places`), `stem`, `stage1`, ... are pooled over space, time or tokens in both forms (`forms`).
 
 The glue around the model uses only operators whose form has not changed since opset 11, so that it fits
 whatever opset the model has.
@@ -6,18 +9,20 @@ whatever opset the model has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import onnx
 from onnx import compose
 
-from models.backbone import ImagePreprocess, TextPreprocess
+from models.backbone import ImagePreprocess, Tap, TextPreprocess
 from models.errors import InvalidInput
+from training.backbones.forms import stat, width
 from training.backbones.graph import FLOAT, INT64, UINT8, Dims, GraphWriter
 from training.backbones.operators import opset_of
 from training.backbones.part import Part, fit_input, shape_of, specialise
-from training.backbones.pool import mean_rest, pool_vector, show
+from training.backbones.places import Place, stage_ends
+from training.backbones.pool import mean_rest, pool_both, pool_vector, show
 from training.backbones.reductions import reduce_per_item
 from training.backbones.spec import Frontend, ImportSpec, feed_shape
 
@@ -28,29 +33,60 @@ TYPES = "token_type_ids"
 
 @dataclass(frozen=True)
 class Adapted:
-    """A backbone graph: its bytes, the name of its input, the width of its embedding, its weights' number."""
+    """A backbone graph: its bytes, the name of its input, its taps, its weights' number."""
 
     graph: bytes
     input: str
-    dim: int
+    taps: tuple[Tap, ...]
     parameters: int
 
+    @property
+    def dim(self) -> int:
+        """Width of the embedding."""
+        return self.taps[-1].dim
 
-def adapt(main: Part, spec: ImportSpec, frontend: Part | None = None) -> Adapted:
-    """The backbone graph. Raises InvalidInput for a model that does not fit its spec."""
+
+@dataclass(frozen=True)
+class _Body:
+    """A model within the graph: its output and that one's shape, and the places below it."""
+
+    output: str
+    dims: Dims
+    places: Sequence[Place] = ()
+
+
+def adapt(main: Part, spec: ImportSpec, frontend: Part | None = None, *, lower: bool = True) -> Adapted:
+    """The backbone graph, with `lower` also taps below the embedding.
+
+    Raises InvalidInput for a model that does not fit its spec.
+    """
     g = GraphWriter()
     name, kind, dims = _graph_input(spec)
     inputs: dict[str, tuple[int, Dims]] = {name: (kind, dims)}
+    body, mask = None, None
     if isinstance(spec.preprocess, TextPreprocess):
+        mask = MASK
         inputs[MASK] = (kind, dims)
-        vector, dim = _text(g, main, name, dims, spec)
+        body = _text(g, main, name, dims)
+        vector, dim = pool_vector(g, body.output, body.dims, spec.pooling.pool, MASK)
     elif frontend and spec.pooling.frontend:
         vector, dim = _windowed(g, main, frontend, name, spec.pooling.frontend, spec)
     else:
-        out, shape = _absorb(g, main, name, dims, kind)
-        vector, dim = pool_vector(g, out, shape, spec.pooling.pool)
+        body = _absorb(g, main, name, dims, kind)
+        vector, dim = pool_vector(g, body.output, body.dims, spec.pooling.pool)
     g.node("Identity", vector, out=EMBEDDING)
-    return Adapted(_to_bytes(g, inputs, dim, _common_opset(main, frontend)), name, dim, g.parameters)
+    taps = [*(_lower(g, body.places, mask) if body and lower else ()), Tap(name=EMBEDDING, dim=dim, depth=1)]
+    graph = _to_bytes(g, inputs, taps, _common_opset(main, frontend))
+    return Adapted(graph, name, tuple(taps), g.parameters)
+
+
+def _lower(g: GraphWriter, places: Sequence[Place], mask: str | None) -> Iterator[Tap]:
+    """The taps of the places, in both forms."""
+    for number, place in enumerate(places):
+        name = f"stage{number}" if number else "stem"
+        pool_both(g, place, name, mask)
+        for form in (name, stat(name)):
+            yield Tap(name=form, dim=width(form, place.channels), depth=place.depth)
 
 
 def _graph_input(spec: ImportSpec) -> tuple[str, int, Dims]:
@@ -64,9 +100,9 @@ def _graph_input(spec: ImportSpec) -> tuple[str, int, Dims]:
             return spec.preprocess.kind, FLOAT, dims
 
 
-def _to_bytes(g: GraphWriter, inputs: dict[str, tuple[int, Dims]], dim: int, opset: int) -> bytes:
+def _to_bytes(g: GraphWriter, inputs: dict[str, tuple[int, Dims]], taps: Sequence[Tap], opset: int) -> bytes:
     try:
-        return g.to_bytes(EMBEDDING, inputs, {EMBEDDING: ("N", dim)}, opset=opset)
+        return g.to_bytes(EMBEDDING, inputs, {tap.name: ("N", tap.dim) for tap in taps}, opset=opset)
     except onnx.checker.ValidationError:
         message = "The model cannot be made part of a backbone graph: export it with opset 17."
         raise InvalidInput(message, code="not_onnx", param="model") from None
@@ -82,8 +118,8 @@ def _common_opset(main: Part, frontend: Part | None) -> int:
 
 def _absorb(
     g: GraphWriter, part: Part, feed: str, dims: Dims, kind: int, extra: Mapping[str, str] | None = None
-) -> tuple[str, Dims]:
-    """Put a model into the graph, fed from tensor `feed` of shape `dims`; its output and that one's shape."""
+) -> _Body:
+    """Put a model into the graph, fed from tensor `feed` of shape `dims`."""
     extra = extra or {}
     if part.other_inputs - set(extra):
         message = f"The {part.label} needs more than one input: export it with the other inputs fixed."
@@ -96,21 +132,25 @@ def _absorb(
     prefix = f"{part.label}/"
     feeds = {prefix + name: tensor for name, tensor in {part.input: feed, **extra}.items()}
     g.absorb(compose.add_prefix_graph(model.graph, prefix), feeds)
-    return prefix + part.output, _shape_out(model, part)
+    shape, places = _shapes(model, part)
+    found = [replace(place, tensor=prefix + place.tensor) for place in places]
+    return _Body(prefix + part.output, shape, found)
 
 
-def _shape_out(model: onnx.ModelProto, part: Part) -> Dims:
+def _shapes(model: onnx.ModelProto, part: Part) -> tuple[Dims, list[Place]]:
+    """The shape of the part's output, and the places below it."""
     try:
-        shape = shape_of(onnx.shape_inference.infer_shapes(model).graph.output, part.output)
+        inferred = onnx.shape_inference.infer_shapes(model)
+        shape = shape_of(inferred.graph.output, part.output)
     except onnx.shape_inference.InferenceError:
         shape = None
     if shape is None:
         message = f"The rank of the {part.label}'s output cannot be told: export it with its shapes."
         raise InvalidInput(message, code="output_shape", param="output")
-    return shape
+    return shape, stage_ends(inferred, part.input, part.output)
 
 
-def _text(g: GraphWriter, main: Part, ids: str, dims: Dims, spec: ImportSpec) -> tuple[str, int]:
+def _text(g: GraphWriter, main: Part, ids: str, dims: Dims) -> _Body:
     """A text model: it also takes the mask, and perhaps token types (all of one sentence: 0)."""
     if MASK not in main.other_inputs or main.other_inputs - {MASK, TYPES}:
         message = f"A text model takes its token ids, {MASK} and at most {TYPES}: export it so."
@@ -118,8 +158,7 @@ def _text(g: GraphWriter, main: Part, ids: str, dims: Dims, spec: ImportSpec) ->
     extra = {MASK: MASK}
     if TYPES in main.other_inputs:
         extra[TYPES] = g.node("Sub", ids, ids)
-    out, shape = _absorb(g, main, ids, dims, INT64, extra)
-    return pool_vector(g, out, shape, spec.pooling.pool, MASK)
+    return _absorb(g, main, ids, dims, INT64, extra)
 
 
 def _windowed(
@@ -127,19 +166,19 @@ def _windowed(
 ) -> tuple[str, int]:
     """Wave -> frames -> affine -> windows, each embedded alone -> their mean."""
     wave, samples = _lead_in(g, wave, how, spec)
-    frames, shape = _absorb(g, front, wave, ("N", samples), FLOAT)
-    count, bins = _frame_shape(shape)
+    frames = _absorb(g, front, wave, ("N", samples), FLOAT)
+    count, bins = _frame_shape(frames.dims)
     starts = range(0, count - how.window + 1, how.hop)
     if not starts:
         message = f"{count} frames do not fill a window of {how.window}: give more seconds."
         raise InvalidInput(message, code="frontend", param="seconds")
-    flat = g.node("Reshape", frames, g.ints(-1, count, bins))
+    flat = g.node("Reshape", frames.output, g.ints(-1, count, bins))
     scaled = g.node("Add", g.node("Mul", flat, g.scalar(how.scale)), g.scalar(how.shift))
     places = [start + offset for start in starts for offset in range(how.window)]
     picked = g.node("Gather", scaled, g.int_list("windows", places), axis=1)
     windows = g.node("Reshape", picked, g.ints(-1, how.window, bins))
-    out, one = _absorb(g, main, windows, ("N", how.window, bins), FLOAT)
-    vectors, dim = pool_vector(g, out, one, spec.pooling.pool)
+    body = _absorb(g, main, windows, ("N", how.window, bins), FLOAT)
+    vectors, dim = pool_vector(g, body.output, body.dims, spec.pooling.pool)
     stacked = g.node("Reshape", vectors, g.ints(-1, len(starts), dim))
     return mean_rest(g, g.node("Transpose", stacked, perm=[0, 2, 1])), dim
 

@@ -3,7 +3,9 @@
 Inputs `input_ids`, `attention_mask`: int64 [N, L]. Outputs are taps, float32 [N, H]: the mean over the
 tokens that the mask keeps, of the embeddings (`layer_0`) and of each layer (`layer_i`), and the last one
 scaled to unit length (`sentence`; Reimers & Gurevych 2019, arXiv:1908.10084). `layer_i_stat` [N, 2H] is
-the mean and the standard deviation over those tokens.
+the mean and the standard deviation over those tokens. `first_word` is the first word piece alone, in the
+context that all layers but the last have given it: what kind of question or command a text is, its first
+word says and a mean drowns.
 
 Tokens lie flat, [N * L, H], so that every dense layer is one Gemm; only attention sees [N, heads, L, d].
 """
@@ -23,6 +25,7 @@ from training.backbones.graph import FLOAT, INT64, Dims, GraphWriter
 Weights = Mapping[str, NDArray[np.float32]]
 
 SENTENCE = "sentence"
+FIRST_WORD = "first_word"
 MASKED = -1e9  # added to the score of a padded token: its softmax weight is exactly 0
 FEWEST = 1e-9  # sentence-transformers' floor of the token count
 SHORTEST = 1e-12  # torch.nn.functional.normalize's floor of the length
@@ -44,7 +47,7 @@ class BertConfig:
 
 def tap_names(config: BertConfig) -> tuple[str, ...]:
     """The taps from the bottom to the top."""
-    return (*both_forms("layer", range(config.layers + 1)), SENTENCE)
+    return (*both_forms("layer", range(config.layers + 1)), FIRST_WORD, SENTENCE)
 
 
 def write_bert(weights: Weights, config: BertConfig) -> bytes:
@@ -53,6 +56,8 @@ def write_bert(weights: Weights, config: BertConfig) -> bytes:
     tokens = encoder.embeddings()
     for i in range(config.layers):
         encoder.pool(tokens, f"layer_{i}")
+        if i == config.layers - 1:
+            encoder.first(tokens, out=FIRST_WORD)
         tokens = encoder.layer(tokens, f"encoder.layer.{i}.")
     encoder.unit(encoder.pool(tokens, f"layer_{config.layers}"), out=SENTENCE)
     ids: tuple[int, Dims] = (INT64, ("N", "L"))
@@ -155,6 +160,12 @@ class _Encoder:
         deviation = g.node("Div", g.node("ReduceL2", centred, axes=[1], keepdims=0), self.root)
         g.node("Concat", mean, deviation, axis=1, out=stat(name))
         return mean
+
+    def first(self, tokens: str, out: str) -> str:
+        """The token after the opening one: [N * L, H] -> [N, H]."""
+        g = self.graph
+        states = g.node("Reshape", tokens, self.padded)
+        return g.node("Gather", states, g.constant("after_opening", np.array(1)), axis=1, out=out)
 
     def unit(self, x: str, out: str) -> str:
         """Scaled to Euclidean length 1."""

@@ -19,7 +19,7 @@ import models
 from models.backbone import GRAPH, BackboneCard, Tap, TextPreprocess
 from models.base import sha256
 from models.errors import CorruptArtefact, NotFound
-from training.backbones.bert import SENTENCE, BertConfig, Weights, tap_names, write_bert
+from training.backbones.bert import FIRST_WORD, SENTENCE, BertConfig, Weights, tap_names, write_bert
 from training.backbones.forms import place_of, width
 from training.backbones.parity import check_parity, embed
 from training.backbones.source import EmbeddedSource, Exported
@@ -91,6 +91,7 @@ def read_config(folder: Path) -> tuple[BertConfig, int]:
 def taps_of(config: BertConfig) -> tuple[Tap, ...]:
     """Every tap of the graph; a layer's depth is its share of the layers."""
     depths = {f"layer_{i}": i / config.layers for i in range(config.layers + 1)}
+    depths[FIRST_WORD] = depths[f"layer_{config.layers - 1}"]
     return tuple(
         Tap(name=name, dim=width(name, config.hidden), depth=depths.get(place_of(name), 1.0))
         for name in tap_names(config)

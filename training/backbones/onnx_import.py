@@ -6,11 +6,11 @@ The file is checked, adapted, tried in a limited child process, and only then pu
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from models.backbone import GRAPH, BackboneCard, Tap, TextPreprocess, read_card, write_backbone
+from models.backbone import GRAPH, BackboneCard, TextPreprocess, read_card, write_backbone
 from models.base import ModalityName, sha256
 from models.errors import Conflict, CorruptArtefact, InvalidInput
 from models.modalities import preprocessor
@@ -47,10 +47,15 @@ def import_onnx(
     _check_name(name)
     spec = read_spec(preprocess, modality)
     main = choose_part(load_model(model_path), input, output)
-    adapted = adapt(main, spec, _frontend(model_path.parent, spec))
-    files = {GRAPH: adapted.graph, **_tokenizer(model_path.parent, spec)}
-    exported = Exported(_card(f"onnx/{name}", adapted, spec, files, licence, source), files)
-    return _place(exported, target_root)
+    frontend = _frontend(model_path.parent, spec)
+    tokenizer = _tokenizer(model_path.parent, spec)
+
+    def export(*, lower: bool) -> Exported:
+        adapted = adapt(main, spec, frontend, lower=lower)
+        files = {GRAPH: adapted.graph, **tokenizer}
+        return Exported(_card(f"onnx/{name}", adapted, spec, files, licence, source), files)
+
+    return _place(export, target_root)
 
 
 def _check_name(name: str) -> None:
@@ -92,7 +97,7 @@ def _card(
         modality=spec.preprocess.kind,
         preprocess=spec.preprocess,
         input=adapted.input,
-        taps=(Tap(name=EMBEDDING, dim=adapted.dim, depth=1),),
+        taps=adapted.taps,
         default_tap=EMBEDDING,
         parameters=adapted.parameters,
         licence=licence,
@@ -101,27 +106,35 @@ def _card(
     )
 
 
-def _place(exported: Exported, root: Path) -> BackboneCard:
-    """Try the backbone, then publish it. A failed one leaves nothing."""
-    card = exported.card
-    target = root / card.id
-    if target.exists():
-        return _same(card, target)
-    _check_preprocessing(exported)
-    with staged(target.parent) as folder:
-        write_backbone(folder, card, exported.files)
-        probe(folder)
-        publish_folder(folder, target)
-    return _same(card, target)  # another import may have come first
+def _place(export: Callable[..., Exported], root: Path) -> BackboneCard:
+    """Try the backbone, then publish it: with its lower taps, or without where those fail.
 
-
-def _same(card: BackboneCard, target: Path) -> BackboneCard:
-    """The card at `target` when it computes the same as `card`. Raises Conflict."""
-    there = read_card(target)
-    if there.digest != card.digest:
+    A failed one leaves nothing. Raises Conflict when a backbone of that name computes something else.
+    """
+    whole = export(lower=True)
+    target = root / whole.card.id
+    if not target.exists():
+        _check_preprocessing(whole)
+        with staged(target.parent) as folder:
+            _write_tried(folder, whole, export)
+            publish_folder(folder, target)
+    there = read_card(target)  # of this import, or of another one that came first
+    if there.digest != whole.card.digest and there.digest != export(lower=False).card.digest:
         message = "Another backbone has that name: choose a new one, or delete the old one first."
         raise Conflict(message, code="name_taken", param="name")
     return there
+
+
+def _write_tried(folder: Path, whole: Exported, export: Callable[..., Exported]) -> None:
+    try:
+        write_backbone(folder, whole.card, whole.files)
+        probe(folder)
+    except InvalidInput as error:
+        if error.code != "taps":
+            raise
+        plain = export(lower=False)
+        write_backbone(folder, plain.card, plain.files)
+        probe(folder)
 
 
 def _check_preprocessing(exported: Exported) -> None:

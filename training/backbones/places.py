@@ -18,9 +18,8 @@ from training.backbones.graph import FLOAT, Dims
 FALL = 0.75  # a side this much shorter begins a stage; unpadded convolutions lose only a few pixels
 QUARTERS = 4
 FEW_STAGES = 3
-_FIRST = frozenset(
-    "Conv MaxPool AveragePool GlobalAveragePool GlobalMaxPool BatchNormalization InstanceNormalization".split()
-)
+_POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
+_FIRST = frozenset((*_POOLS, "Conv", "BatchNormalization", "InstanceNormalization"))
 _LAST = frozenset(("LayerNormalization", "MatMul", "Gemm"))
 _SHAPES = frozenset(("Shape", "Size"))
 
@@ -40,7 +39,7 @@ class Place:
 
     @property
     def side(self) -> int | str:
-        """Size along the first axis of space, or over tokens or time."""
+        """Size along the first axis of space, time or tokens."""
         return self.dims[1 if self.last else 2]
 
 
@@ -68,9 +67,7 @@ def _runs(places: Sequence[Place]) -> Iterator[list[Place]]:
 
 
 def _shorter(side: int | str, before: int | str) -> bool:
-    if isinstance(side, int) and isinstance(before, int):
-        return side <= FALL * before
-    return side != before
+    return isinstance(side, int) and isinstance(before, int) and side <= FALL * before
 
 
 def _places(model: onnx.ModelProto, source: str, target: str) -> Iterator[Place]:

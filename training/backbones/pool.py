@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from models.errors import InvalidInput
+from training.backbones.forms import stat
 from training.backbones.graph import FLOAT, Dims, GraphWriter
+from training.backbones.places import Place
 from training.backbones.spec import Pool
 
 
@@ -17,8 +21,7 @@ def pool_vector(
         case ("channels_last", 3) if mask:
             return _masked_mean(g, x, mask), _width(shape[-1])
         case ("channels_last", rank) if rank >= 3:
-            first = g.node("Transpose", x, perm=[0, rank - 1, *range(1, rank - 1)])
-            return mean_rest(g, first), _width(shape[-1])
+            return mean_rest(g, _channels_first(g, x, rank)), _width(shape[-1])
         case ("channels_first", rank) if rank >= 3:
             return mean_rest(g, x), _width(shape[1])
         case ("first", 3):
@@ -47,13 +50,35 @@ def mean_rest(g: GraphWriter, x: str) -> str:
     return g.node("Flatten", g.node("GlobalAveragePool", x), axis=1)
 
 
+def pool_both(g: GraphWriter, place: Place, name: str, mask: str | None) -> None:
+    """The taps `<name>` and `<name>_stat` (`forms`) of a place; with a mask, of the tokens that it keeps."""
+    turned = place.last and mask is None
+    x = _channels_first(g, place.tensor, len(place.dims)) if turned else place.tensor
+    pool = partial(_masked_centre, g, mask=mask) if mask else partial(g.node, "GlobalAveragePool")
+    centre = pool(x)
+    centred = g.node("Sub", x, centre)
+    mean = g.node("Flatten", centre, axis=1, out=name)
+    deviation = g.node("Sqrt", g.node("Flatten", pool(g.node("Mul", centred, centred)), axis=1))
+    g.node("Concat", mean, deviation, axis=1, out=stat(name))
+
+
+def _channels_first(g: GraphWriter, x: str, rank: int) -> str:
+    """[N, ..., C] -> [N, C, ...]."""
+    return g.node("Transpose", x, perm=[0, rank - 1, *range(1, rank - 1)])
+
+
 def _masked_mean(g: GraphWriter, x: str, mask: str) -> str:
     """Mean over the tokens that the mask keeps, [N, L, D] -> [N, D]."""
+    return g.node("Flatten", _masked_centre(g, x, mask=mask), axis=1)
+
+
+def _masked_centre(g: GraphWriter, x: str, *, mask: str) -> str:
+    """The same, [N, 1, D]."""
     keep = g.node("Reshape", g.node("Cast", mask, to=FLOAT), g.ints(0, 1, -1))
     total = g.node("MatMul", keep, x)
     ones = g.node("Reshape", keep, g.ints(0, -1, 1))
     count = g.node("Max", g.node("MatMul", keep, ones), g.scalar(1e-9))
-    return g.node("Flatten", g.node("Div", total, count), axis=1)
+    return g.node("Div", total, count)
 
 
 def show(dims: Dims) -> str:

@@ -17,7 +17,14 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from models.backbone import AudioPreprocess, ImagePreprocess, Preprocess, SignalPreprocess, TextPreprocess
+from models.backbone import (
+    AudioPreprocess,
+    ImagePreprocess,
+    Preprocess,
+    SignalPreprocess,
+    Tap,
+    TextPreprocess,
+)
 from models.errors import InvalidInput
 from models.modalities.base import Prepared
 from models.runtime import Backbone, Features
@@ -33,7 +40,8 @@ def probe(folder: Path, seconds: float = SECONDS) -> None:
     """Load and run the backbone in `folder` in a limited child.
 
     Raises InvalidInput: `probe_limit` (it took too much time or memory, or crashed), `probe` (it cannot
-    be loaded or run), `output_shape`, `non_finite`, or `batch_variance`.
+    be loaded or run), `output_shape`, `non_finite`, `batch_variance`, or, where only lower taps are at
+    fault, `taps`.
     """
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "training.backbones", "probe", str(folder)]
@@ -66,11 +74,31 @@ def examine(folder: Path) -> None:
     try:
         backbone = Backbone(folder)
         examples = random_examples(backbone)
-        together = _run(backbone, examples)
-        alone = np.concatenate([_run(backbone, [example]) for example in examples])
     except Exception:  # ONNX Runtime's errors share no base, and their text quotes the model
         raise refused("ONNX Runtime cannot load or run the model.", "probe") from None
-    if together.shape != (len(examples), backbone.card.embedding_dim) or together.dtype != np.float32:
+    check_taps(backbone, examples, [backbone.card.tap()])
+    try:
+        check_taps(backbone, examples, backbone.card.taps)
+    except InvalidInput:
+        raise refused("A tap below the model's output cannot be used.", "taps") from None
+
+
+def check_taps(backbone: Backbone, examples: Sequence[Prepared], taps: Sequence[Tap]) -> None:
+    """Raises InvalidInput, as `probe`, where the features of a tap are not to be relied on."""
+    names = [tap.name for tap in taps]
+    try:
+        together = backbone.run(examples, names)
+        singles = [backbone.run([example], names) for example in examples]
+        alone = {name: np.concatenate([one[name] for one in singles]) for name in names}
+    except Exception:  # as above
+        raise refused("ONNX Runtime cannot load or run the model.", "probe") from None
+    for tap in taps:
+        check_features(together[tap.name], alone[tap.name], (len(examples), tap.dim))
+
+
+def check_features(together: Features, alone: Features, shape: tuple[int, int]) -> None:
+    """Raises InvalidInput: `output_shape`, `non_finite` or `batch_variance`."""
+    if together.shape != shape or together.dtype != np.float32:
         raise refused("The model's output has another shape when it runs than it declares.", "output_shape")
     if not np.isfinite(together).all():
         raise refused("The model gives NaN or infinity on ordinary input.", "non_finite")
@@ -83,11 +111,6 @@ def check_alone(together: Features, alone: Features) -> None:
     if np.abs(together - alone).max() > TOLERANCE * scale:
         message = "The model answers differently when examples are batched: export it in evaluation mode."
         raise refused(message, "batch_variance")
-
-
-def _run(backbone: Backbone, examples: Sequence[Prepared]) -> Features:
-    tap = backbone.card.default_tap
-    return backbone.run(examples, [tap])[tap]
 
 
 def random_examples(backbone: Backbone) -> list[Prepared]:

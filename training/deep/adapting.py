@@ -22,7 +22,7 @@ from training.adaptation.domains import in_target, part
 from training.adaptation.report import describe
 from training.deep.adapt_settings import AdaptHyperparameters, blocks_to_adapt, steps_to_adapt, units_for
 from training.deep.bottleneck import with_bottleneck
-from training.deep.domains import Distance, DomainTerm, Target
+from training.deep.domains import HASTE, Distance, DomainTerm, Target
 from training.deep.loop import Extra, embed
 from training.deep.material import Ground
 from training.deep.network import Network
@@ -66,7 +66,7 @@ def _plan(
 ) -> tuple[Rows, Tuning]:
     """The unlabelled target where the trunk ends, and what is trained."""
     blocks = blocks_to_adapt(given, len(ground.blocks))
-    tap, rates = rates_of(ground, given, blocks) if blocks else (ground.card.default_tap, {})
+    tap, rates = rates_of(ground, given, blocks) if blocks else (ground.lowest(ground.card.default_tap), {})
     units = units_for(given, blocks)
     setting: Setting = {"blocks": blocks, "bottleneck": units, "weight": given.weight, **own}
     there = ground.pass_through(ground.open(tap), _unlabelled(ground.job))
@@ -77,7 +77,7 @@ def _plan(
         return [DomainTerm(target, make(dim, classes), given.weight)]
 
     build = build_plain if units is None else with_bottleneck(units)
-    return there, Tuning(method, tap, rates, setting, build, extras)
+    return there, Tuning(method, tap, rates, setting, build, extras, module_rate=HASTE)
 
 
 def _unlabelled(job: Job) -> Pack:
@@ -89,7 +89,7 @@ def _unlabelled(job: Job) -> Pack:
 
 def _domains(ground: Ground, trained: Trained, there: Rows) -> Adaptation | None:
     """The domains in the backbone's features and, after, in what the trained last layer sees."""
-    before = describe(ground.source)
+    before = describe(replace(ground.source, raw=ground.problem))
     network = trained.network
     X, target = (embed(network, rows, np.arange(len(rows))) for rows in (trained.rows, there))
     after = describe(replace(ground.source, raw=replace(ground.problem, X=X, target=target)))

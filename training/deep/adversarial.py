@@ -1,7 +1,9 @@
 """Domains that a discriminator cannot tell apart: its loss, turned against the features that it sees.
 
 Pure functions and modules of tensors: gradient reversal and its ramp (Ganin et al. 2016), the conditional
-form (Long et al. 2018), and confusion by a uniform guess (Tzeng et al. 2015).
+form (Long et al. 2018), and confusion by a uniform guess (Tzeng et al. 2015). The two players settle only
+where the discriminator is kept smooth and learns faster than the features (Mescheder et al. 2018; Heusel et
+al. 2017); without that the domains were seen to trade places, and the target to end worse than it began.
 """
 
 from __future__ import annotations
@@ -66,6 +68,16 @@ def domain_loss(
 
 def _mean(values: Tensor, weights: Tensor | None) -> Tensor:
     return values.mean() if weights is None else (weights * values).sum() / weights.sum()
+
+
+def roughness(discriminator: nn.Module, rows: Tensor) -> Tensor:
+    """Half the mean squared gradient of a discriminator's logits at rows [n, H], for it alone to lower.
+
+    The zero-centred penalty of Mescheder et al. 2018, equation 9.
+    """
+    fixed = rows.detach().requires_grad_(True)
+    (slope,) = torch.autograd.grad(discriminator(fixed).sum(), fixed, create_graph=True)
+    return slope.pow(2).sum(dim=1).mean() / 2
 
 
 def uniform_loss(logits: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import nn
 
 from training.deep.material import Ground
 from training.deep.network import Network, linear
-from training.deep.tuning import Build, probe
+from training.deep.tuning import Build, start
 from training.frame import Frame
 from training.graft.tail import Tail
 from training.methods.base import Problem
@@ -19,15 +19,15 @@ _MOST_ROWS = 2000  # that principal axes are taken from
 
 
 def with_bottleneck(units: int) -> Build:
-    """A network with a hidden layer of so many units (one less where odd), which begins as the linear probe.
+    """A network with a hidden layer of so many units (one less where odd), which begins as a linear head.
 
     Each principal axis p of the features has two units, relu(p x) and relu(-p x), whose difference is p x:
-    the probe's head on them gives the probe's scores, but for the axes beyond units / 2 (Kumar et al. 2022
-    for why training should begin there).
+    on them the head gives the scores that it gives on the features, but for the axes beyond units / 2. It
+    begins there for the sake of the features (Kumar et al. 2022).
     """
 
     def build(tail: Tail, ground: Ground, problem: Problem) -> Network:
-        head, frame = probe(problem)
+        head, frame = start(ground, problem)
         network = Network(copy.deepcopy(tail.module), tail.top, head, frame)
         axes = _axes(frame, problem)[:, : units // 2]
         answer = frame.lift(head.weight) @ axes

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from models.base import TaskName
 from models.errors import JobFailed
+from training.deep.adamw import AdamW
 from training.deep.network import Batch, Network
 from training.graft.tail import Rows
 
@@ -56,7 +57,9 @@ class Course:
     seed: int
     extras: Sequence[Extra] = ()
     modules: Sequence[nn.Module] = field(default=())
-    """Other modules that learn beside the network, at the head's rate: a discriminator, say."""
+    """Other modules that learn beside the network: a discriminator, say."""
+    module_rate: float | None = None
+    """Their learning rate; None for the head's."""
     loss: Extra | None = None
     """What is minimised in place of the task's own loss."""
 
@@ -87,25 +90,27 @@ def train(
         module.to(where)
     truth = torch.tensor(targets, dtype=torch.float32, device=where)
     spread = float(truth[torch.as_tensor(learn % len(truth))].var()) or 1.0
-    optimiser = torch.optim.AdamW(_groups(network, course), weight_decay=course.weight_decay)
-    rates = [group["lr"] for group in optimiser.param_groups]
+    optimiser = AdamW(_groups(network, course), course.weight_decay, _CLIP)
     rng = np.random.default_rng(course.seed)
     order = Order(learn, course.batch_size, rng)
     total, started, step = course.steps, time.monotonic(), 0
     while step < total:
         taken = order.take()
         rows = taken % len(truth)
-        _schedule(optimiser, rates, step / total)
         features = network.features(data.batch(taken.tolist(), where))
         logits = network.logits(features)
         moment = Moment(network, rows.tolist(), features, logits, truth[rows], step / total, rng)
         loss = course.loss(moment) if course.loss else task_loss(task, logits, truth[rows], spread)
         for extra in course.extras:
             loss = loss + extra(moment)
-        _step(optimiser, loss)
+        if not torch.isfinite(loss):
+            raise _diverged("the loss")
+        optimiser.step(loss, _factor(step / total))
         step += 1
+        if step == 1:
+            started = time.monotonic()  # the first step pays for what is done once
         if step == _TIMED:  # cut the course while the schedule can still be planned to its end
-            total = min(total, _affordable(course.seconds, (time.monotonic() - started) / step))
+            total = min(total, _affordable(course.seconds, (time.monotonic() - started) / (step - 1)))
         report(step / total)
     return step
 
@@ -136,25 +141,14 @@ class Order:
 
 
 def _groups(network: Network, course: Course) -> list[dict[str, Any]]:
-    *tail, own = network.groups(course.rates, course.head_rate)
     other = [p for module in course.modules for p in module.parameters()]
-    return [*tail, {**own, "params": [*own["params"], *other]}]
+    beside = {"params": other, "lr": course.module_rate or course.head_rate}
+    return [*network.groups(course.rates, course.head_rate), *([beside] if other else [])]
 
 
-def _schedule(optimiser: torch.optim.Optimizer, rates: Sequence[float], share: float) -> None:
-    factor = min(1.0, (share + 1e-3) / _WARM_UP) * 0.5 * (1 + math.cos(math.pi * share))
-    for group, rate in zip(optimiser.param_groups, rates, strict=True):
-        group["lr"] = rate * factor
-
-
-def _step(optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
-    if not torch.isfinite(loss):
-        raise _diverged("the loss")
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    for group in optimiser.param_groups:
-        nn.utils.clip_grad_norm_(group["params"], _CLIP)
-    optimiser.step()
+def _factor(share: float) -> float:
+    """Of all rates, when so much of the training is done: up in a tenth of it, then down a cosine."""
+    return min(1.0, (share + 1e-3) / _WARM_UP) * 0.5 * (1 + math.cos(math.pi * share))
 
 
 def _diverged(what: str) -> JobFailed:

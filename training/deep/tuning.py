@@ -90,6 +90,8 @@ class Tuning:
     build: Build = build_plain
     extras: Extras = lambda network, rows, problem: ()
     warnings: tuple[str, ...] = ()
+    module_rate: float = 1.0
+    """Learning rate of terms that are modules, over the head's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,6 +199,7 @@ class _Work:
             seed=self.job.spec.seed + number,
             extras=extras,
             modules=[extra for extra in extras if isinstance(extra, torch.nn.Module)],
+            module_rate=self.tuning.module_rate * self.given.head_rate,
         )
         phases, share = self.job.phases, 1 / self.trainings
 

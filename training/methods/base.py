@@ -164,14 +164,14 @@ class MethodInfo:
             "needs": list(self.needs),
             "available": "torch" not in self.needs or find_spec("torch") is not None,
             "labels_optional": self.labels_optional,
-            "hyperparameters": _schema(self.hyperparameters),
+            "hyperparameters": schema_of(self.hyperparameters),
         }
 
 
 _BOUNDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
 
 
-def _schema(model: type[Hyperparameters]) -> dict[str, Any]:
+def schema_of(model: type[Hyperparameters]) -> dict[str, Any]:
     """The JSON schema, with the bounds of `auto or a number` where a validator looks for them.
 
     Pydantic leaves them beside the alternatives, under its own names, where they bind nothing.

@@ -37,7 +37,7 @@ from training.signals.raw import signals
 from training.source import Source
 
 Array = NDArray[np.float64]
-_RECIPES = tuple(Recipe(s, c) for c, s in product((False, True), (0.1, 0.5, 0.02)))
+_RECIPES = tuple(Recipe(s, c) for c, s in product((False, True), (0.1, 0.5)))
 _TIMES = (0.0, 1.0, 2.0)  # the noise at which heads are judged
 _LEARNT = (0.5, 1.0, 1.5, 2.0)  # the noise of the copies that are learnt from, in turn
 _LEAST = 0.05  # of the signals' root mean square deviation: simulations have no noise to be measured

@@ -38,7 +38,7 @@ class Recipe:
 
 def fit_plain(problem: Problem) -> AffineHead:
     """The reference head on raw features."""
-    frame = Frame.of(every)
+    frame = Frame.of(problem.X)
     name, setting = _HEADS[problem.task]
     head = METHODS[name].fit(replace(problem, X=frame.enter(problem.X)), [setting])[0].head
     if not isinstance(head, AffineHead):

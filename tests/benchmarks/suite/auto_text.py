@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
-from models.backbone import BackboneCard, split_tap
+from models.backbone import split_tap
 from models.base import ModalityName
 from models.dataset import Pack
 from models.fitspec import BackboneChoice
@@ -107,17 +107,8 @@ def _trec6(setup: Setup) -> tuple[Examples, Examples]:
     return train, test
 
 
-def taps(card: BackboneCard) -> tuple[str, ...]:
-    """The default tap first, the others of the upper half, and the default joined with each of some."""
-    upper = [tap for tap in card.taps if tap.depth >= 0.5 and tap.name != card.default_tap]
-    half = min(upper, key=lambda tap: tap.depth).name
-    partners = [half, *(tap.name for tap in upper if not tap.name.startswith("layer"))]
-    joined = (f"{card.default_tap}+{partner}" for partner in dict.fromkeys(partners))
-    return (card.default_tap, *(tap.name for tap in upper), *joined)
-
-
 def _embed(backbone: Backbone, examples: Examples) -> Embedded:
-    wanted = list(dict.fromkeys(part for tap in taps(backbone.card) for part in split_tap(tap)))
+    wanted = list(dict.fromkeys(part for tap in backbone.card.trial_taps() for part in split_tap(tap)))
     contents = [text.encode() for text in examples.inputs]
     pack = Pack("classification", InputSpec(modality="text"), tuple(contents), tuple(examples.labels))
     named = pack.label_names()
@@ -130,7 +121,7 @@ def _draw(backbone: Backbone, train: Examples, test: Embedded, shots: int, seed:
     drawn = _embed(backbone, train.take(train.draw(shots, seed)))
     default = backbone.card.default_tap
     plain = _accuracy(_source(drawn, default, seed), "logistic", {"C": _PLAIN_C}, 1.0, test)
-    return [_chosen(drawn, test, offered, plain, seed) for offered in (taps(backbone.card), (default,))]
+    return [_chosen(drawn, test, offered, plain, seed) for offered in (backbone.card.trial_taps(), (default,))]
 
 
 def _source(drawn: Embedded, tap: str, seed: int) -> Source:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from models.backbone import GRAPH, Subwords, Tap, TextPreprocess
 from models.errors import TooLarge
 from training.backbones.draft import Draft
+from training.backbones.forms import width
 from training.backbones.vectors.graph import IDS, TAPS, averages, sif_weights
 from training.backbones.vectors.table import Vectors, check_finite, relative, zipf
 from training.backbones.vectors.tokenizer import tokenizer_json
@@ -32,7 +33,7 @@ def draft_of(vectors: Vectors, counts: dict[str, int] | None = None) -> Draft:
         },
         preprocess=TextPreprocess(max_tokens=MAX_TOKENS, subwords=subwords),
         input=IDS,
-        taps=tuple(Tap(name=tap, dim=table.shape[1], depth=1) for tap in TAPS),
+        taps=tuple(Tap(name=tap, dim=width(tap, table.shape[1]), depth=1) for tap in TAPS),
         parameters=table.size,
         examples=examples,
         expected=_expected(table, weights, examples),
@@ -94,22 +95,19 @@ def _examples(rows: int, pieces: bool) -> list[NDArray[np.int64]]:
 def _expected(
     table: Table, weights: NDArray[np.float32], examples: list[NDArray[np.int64]]
 ) -> dict[str, NDArray[np.float32]]:
-    """What the graph must compute, in float64 [examples, D] a tap, returned as float32."""
-    totals_of_taps = [
-        [_total(table, scale, ids) for ids in examples] for scale in (np.sign(weights), weights)
-    ]
-    known = [_known(weights, ids) for ids in examples]
-    return {
-        tap: np.array([total / count for total, count in zip(totals, known, strict=True)], np.float32)
-        for tap, totals in zip(TAPS, totals_of_taps, strict=True)
-    }
+    """What the graph must compute, in float64 [examples, width] a tap, returned as float32."""
+    found = [_features(table, weights, ids) for ids in examples]
+    return {tap: np.array(rows, np.float32) for tap, rows in zip(TAPS, zip(*found, strict=True), strict=True)}
 
 
-def _total(table: Table, scale: NDArray[np.float32], ids: NDArray[np.int64]) -> NDArray[np.float64]:
+def _features(
+    table: Table, weights: NDArray[np.float32], ids: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], ...]:
+    """The taps of one text; its sums are divided by 1 where it has no known word, as they are 0 anyway."""
     rows, others = ids % len(table), ids // len(table)
-    return np.asarray((scale[rows] / (1 + others)) @ table[rows].astype(np.float64))
-
-
-def _known(weights: NDArray[np.float32], ids: NDArray[np.int64]) -> float:
-    """The number of known words; 1 where there is none, whose sum is 0 anyway."""
-    return float(((weights[ids % len(weights)] > 0) / (1 + ids // len(weights))).sum()) or 1.0
+    vectors = table[rows].astype(np.float64)
+    known = np.sign(weights[rows]) / (1 + others)
+    count = float(known.sum()) or 1.0
+    mean = known @ vectors / count
+    deviation = np.sqrt(known @ (vectors - mean) ** 2 / count)
+    return mean, np.concatenate([mean, deviation]), (weights[rows] / (1 + others)) @ vectors / count

@@ -23,9 +23,7 @@ from training.backbones.draft import Draft, list_taps
 from training.backbones.forms import stat
 from training.backbones.hub.files import refused
 from training.backbones.hub.torch_side import Forward, count_parameters, mean_and_stat, run_taps, to_onnx
-
-FALL = 0.75  # a side this much shorter begins a stage; unpadded convolutions lose only a few pixels
-QUARTERS = 4
+from training.backbones.places import FALL, QUARTERS
 
 
 @dataclass(frozen=True)

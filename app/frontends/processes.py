@@ -1,0 +1,106 @@
+"""What the processes that the supervisor starts do: the engine, and the front-ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import threading
+from dataclasses import dataclass
+from functools import partial
+
+import uvicorn
+import uvloop
+
+from app.frontends.board import Board
+from app.frontends.fresh import Fresh
+from app.frontends.host import Host
+from app.frontends.parent import die_with
+from app.frontends.posts import DRAIN_SECONDS, Post
+from app.frontends.remote import RemoteAdvisor, RemoteEngine, RemoteServing, open_distant
+from app.frontends.sockets import shared
+from app.main import Behind, Ground, app_of, build, services
+from app.services.catalogue import Catalogue
+from app.services.container import Services
+from app.services.registry import Registry
+from app.settings import Settings
+from app.start import configure_logging
+
+
+def main(told: str) -> None:
+    """Do what a post says, until SIGTERM."""
+    post = Post.parse(told)
+    die_with(post.parent)
+    configure_logging()
+    board = Board.of(post.board, post.slots, post.slot)
+    if post.role == "engine":
+        run_engine(post, board)
+    else:
+        os.close(post.listener)
+        run_front_end(post, board)
+
+
+def run_engine(post: Post, board: Board) -> None:
+    """The sessions, the jobs, and the other ends of the front-ends' lines."""
+    process = build(Settings(), applied=board.tell)
+    process.start(worker=post.worker)
+    listening = socket.socket(fileno=post.listener)
+    try:
+        uvloop.run(_hosted(Host(process, listening, board.beat)))
+    finally:
+        process.close()
+
+
+async def _hosted(host: Host) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await host.run(stop)
+
+
+@dataclass(frozen=True)
+class FrontEnd:
+    """The parts of a front-end, and their life."""
+
+    services: Services
+    engine: RemoteEngine
+
+    def start(self, *, worker: bool) -> None:
+        self.services.registry.start()
+
+    def close(self) -> None:
+        self.services.registry.close()
+        self.services.db.close()
+
+
+def front_end(settings: Settings, line: str, board: Board) -> FrontEnd:
+    """The whole service but for the engine, which is at the end of a line."""
+    ground, engine = Ground.of(settings), RemoteEngine(line)
+    catalogue = Catalogue()
+    registry = Registry(ground.db, catalogue, partial(open_distant, ground.artefacts), board.tell)
+    behind = Behind(
+        engine,
+        RemoteAdvisor(engine.line),
+        registry,
+        RemoteServing(engine, catalogue),
+        engine.ahead,
+        engine.wake,
+        board.restarts,
+    )
+    return FrontEnd(services(ground, behind), engine)
+
+
+def run_front_end(post: Post, board: Board) -> None:
+    """HTTP on the service's addresses, shared with the other front-ends."""
+    process = front_end(Settings(), post.line, board)
+    app = Fresh(app_of(process, worker=False), process.services.registry, process.engine.line, board)
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    threading.current_thread().name = f"front-end-{post.slot}"
+    uvicorn.Server(config).run([shared(socket.AddressFamily(f), tuple(a)) for f, a in post.addresses])

@@ -1,0 +1,130 @@
+"""Training the layers of a column: backpropagation by hand, L-BFGS, from seeded random layers.
+
+min (1/n) (sum_i loss(logits_i, y_i) + sum over all matrices of |W|^2 / (2 C)), biases free. Not convex: where
+it ends depends on where it begins, so equal problems with equal seeds give equal columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, islice, pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.calibrate import losses
+from training.columns import Column, Lateral, Layer
+from training.heads import activate
+from training.lbfgs import minimise
+from training.methods.base import Problem
+
+Array = NDArray[np.floating[Any]]
+_TOLERANCE, _ROUGH = 1e-4, 1e-3
+_ITERATIONS = 300
+
+
+def perceptron(dim: int, hidden: Sequence[int], classes: int, rng: np.random.Generator) -> list[Layer]:
+    """Layers of the `hidden` widths and one of `classes`, with random weights (He et al. 2015)."""
+    widths = [dim, *hidden, classes]
+    return [random_layer(below, width, rng, unit=not i) for i, (below, width) in enumerate(pairwise(widths))]
+
+
+def random_layer(below: int, width: int, rng: np.random.Generator, *, unit: bool = False) -> Layer:
+    """Weights such that what is seen keeps its size; `unit`: it has unit norm, not unit variance."""
+    return Layer(_random(below, width, rng, unit=unit), np.zeros(width))
+
+
+def random_lateral(part: int, dim: int, width: int, adapter: int | None, rng: np.random.Generator) -> Lateral:
+    """A lateral connection to a layer of `width` from a part of `dim`, through an adapter or directly.
+
+    It gives nothing at first.
+    """
+    if adapter is None:
+        return Lateral(part, np.zeros((width, dim)))
+    first = _random(dim, adapter, rng, unit=True)
+    return Lateral(part, np.zeros((width, adapter)), first, np.zeros(adapter))
+
+
+def _random(below: int, width: int, rng: np.random.Generator, *, unit: bool) -> Array:
+    return np.asarray(np.sqrt(2.0 / (1 if unit else below)) * rng.standard_normal((width, below)))
+
+
+def fit_column(
+    problem: Problem, start: Sequence[Layer], widths: Sequence[int], C: float, *, rough: bool = False
+) -> Column:
+    """What `start` becomes on the problem's features, which consist of parts of `widths`."""
+    centre, scale = _units(problem)
+    column = Column(tuple(start), tuple(widths), problem.activation)
+    truth = (problem.targets - centre) / scale
+    objective = _Objective(column, column.parts(np.asarray(problem.X, np.float64)), truth, C)
+    packed = np.concatenate([array.ravel() for layer in start for array in layer.arrays])
+    found = minimise(objective, packed, _ROUGH if rough else _TOLERANCE, _ITERATIONS)
+    fitted = Column(_unpacked(found, column.layers), tuple(widths), problem.activation)
+    return fitted.scaled(scale).shifted(centre) if problem.activation == "identity" else fitted
+
+
+def _units(problem: Problem) -> tuple[NDArray[np.float64], float]:
+    """Middle [K] and size of a regression's values; nothing for other tasks."""
+    if problem.activation != "identity":
+        return np.zeros(problem.targets.shape[1]), 1.0
+    return problem.targets.mean(axis=0), float(problem.targets.std()) or 1.0
+
+
+def _unpacked(packed: Array, like: Sequence[Layer]) -> tuple[Layer, ...]:
+    shapes = [array.shape for layer in like for array in layer.arrays]
+    ends = list(accumulate(math.prod(shape) for shape in shapes))
+    pieces = iter(zip(np.split(packed, ends[:-1]), shapes, strict=True))
+    return tuple(
+        layer.with_arrays([piece.reshape(shape) for piece, shape in islice(pieces, len(layer.arrays))])
+        for layer in like
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Objective:
+    """Penalised mean loss of all numbers of a column in a row, and its gradient."""
+
+    column: Column
+    parts: list[Array]
+    truth: NDArray[np.float64]
+    C: float
+
+    def __call__(self, packed: Array) -> tuple[float, Array]:
+        layers = _unpacked(packed, self.column.layers)
+        seen = [self.parts[0]]
+        for layer in layers[:-1]:
+            seen.append(np.maximum(layer.logits(seen[-1], self.parts), 0))
+        value, slope = self._loss(layers[-1].logits(seen[-1], self.parts))
+        gradients: list[Array] = []
+        for layer, below in zip(reversed(layers), reversed(seen), strict=True):
+            gradients = [*_gradients(layer, below, self.parts, slope), *gradients]
+            slope = (slope @ layer.weight) * (below > 0)
+        shrink = 1 / (self.C * len(self.truth))
+        matrices = [array if array.ndim == 2 else 0 * array for layer in layers for array in layer.arrays]
+        value += 0.5 * shrink * sum(float((matrix**2).sum()) for matrix in matrices)
+        pairs = zip(gradients, matrices, strict=True)
+        return value, np.concatenate([(gradient + shrink * matrix).ravel() for gradient, matrix in pairs])
+
+    def _loss(self, logits: Array) -> tuple[float, Array]:
+        """The mean loss and its slope [n, C] at the logits."""
+        activation, n = self.column.activation, len(self.truth)
+        value = float(losses(activation, logits, self.truth).mean())
+        slope = (activate(activation, logits) - self.truth) / n
+        return value, 2 * slope / logits.shape[1] if activation == "identity" else slope
+
+
+def _gradients(layer: Layer, below: Array, parts: Sequence[Array], slope: Array) -> list[Array]:
+    """Of the layer's arrays, from the slope [n, h] at what it gives before its ReLU."""
+    found = [slope.T @ below, slope.sum(axis=0)]
+    side = layer.lateral
+    if side is None:
+        return found
+    seen = side.seen(parts)
+    found.append(slope.T @ seen)
+    if side.adapter is None:
+        return found
+    behind = (slope @ side.weight) * (seen > 0)
+    return [*found, behind.T @ parts[side.part], behind.sum(axis=0)]

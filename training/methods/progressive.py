@@ -1,0 +1,146 @@
+"""A progressive network: the pretrained column stays, a new one beside it learns from what it sees.
+
+The new column begins with pooled features of a low tap; each further layer also gets those of the next
+higher tap through an adapter, and the last one those of the top directly (Rusu et al. 2016, equations 2 and
+1). Nothing that was learnt before can be lost, since nothing of it is changed: the model is a head on the
+joined taps. It pays where what tells the classes apart is lost on the way to the top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from models.backbone import BackboneCard, read_card
+from models.errors import JobFailed
+from models.fitspec import BackboneChoice
+from training.column_fit import fit_column, random_lateral, random_layer
+from training.columns import Column, Layer
+from training.evaluate import Evidence, make_evidence
+from training.folds import Folds
+from training.frame import Frame
+from training.job import Job, Result
+from training.methods.base import Auto, Hyperparameters, MethodInfo, Problem, Setting, register_procedure
+
+_TAPS = 4
+
+
+class ProgressiveHyperparameters(Hyperparameters):
+    taps: Auto | tuple[str, ...] = Field(
+        default="auto", max_length=8, description="where the new column looks in, from below; auto: four"
+    )
+    width: int = Field(default=64, ge=1, le=2048, description="of each new layer")
+    adapter: int = Field(default=32, ge=1, le=2048, description="of each lateral connection")
+    C: float = Field(
+        default=10.0, gt=0, le=1e6, description="inverse strength of the penalty, on features of unit norm"
+    )
+
+    def grid(self, problem: Problem) -> list[Setting]:
+        """One setting: the taps are chosen by the procedure."""
+        return [{"width": self.width, "adapter": self.adapter, "C": self.C}]
+
+
+class Progressive:
+    info = MethodInfo(
+        name="progressive",
+        title="A new column beside the frozen backbone",
+        tasks=("classification", "regression", "multilabel"),
+        setting="inductive",
+        source="Rusu et al. 2016, equations 1 and 2 (lateral connections and adapters)",
+        hyperparameters=ProgressiveHyperparameters,
+    )
+
+    def run(self, job: Job) -> Result:
+        given = ProgressiveHyperparameters.model_validate(job.spec.hyperparameters)
+        real = [source.backbone for source in job.sources if not source.backbone.baseline]
+        study = _Study.of(job, given, (real or [job.sources[0].backbone])[0])
+        folds = Folds(job.folds.fold)
+        evidence = study.cross_validate(folds)
+        setting: Setting = {**evidence.setting}
+        if study.problem.activation != "identity":
+            setting["temperature"] = 1 / evidence.factor
+        return Result(
+            method=self.info.name,
+            setting=setting,
+            backbone=study.choice,
+            tap=study.tap,
+            head=study.fit(study.problem).scaled(evidence.factor),
+            labels=job.data.names,
+            evidence=evidence,
+            folds=folds,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Study:
+    """The examples on joined taps, whose parts have `widths`."""
+
+    job: Job
+    given: ProgressiveHyperparameters
+    choice: BackboneChoice
+    tap: str
+    widths: tuple[int, ...]
+    problem: Problem
+
+    @classmethod
+    def of(cls, job: Job, given: ProgressiveHyperparameters, choice: BackboneChoice) -> _Study:
+        card = read_card(Path(choice.folder))
+        taps = _looked_into(card, given)
+        tap = "+".join(taps)
+        X = job.embed_at(choice, tap, job.data.pack)
+        problem = Problem(X, job.data.y, job.spec.task, job.data.names, job.spec.seed)
+        return cls(job, given, choice, tap, tuple(card.tap(name).dim for name in taps), problem)
+
+    def cross_validate(self, folds: Folds) -> Evidence:
+        """Out-of-fold predictions, each by a column that had not seen the row."""
+        logits = np.zeros(self.problem.targets.shape)
+        for done, (learn, predict) in enumerate(folds):
+            logits[predict] = self.fit(self.problem.take(learn)).logits(self.problem.X[predict])
+            self.job.phases.progress((done + 1) / (folds.count + 1), f"Fold {done + 1} of {folds.count}.")
+        tested = folds.tested
+        (setting,) = self.given.grid(self.problem)
+        return make_evidence(setting, self.problem.take(tested), [logits[tested]])
+
+    def fit(self, problem: Problem) -> Column:
+        """A column that takes raw features of the joined taps."""
+        parts = np.split(problem.X, np.cumsum(self.widths)[:-1], axis=1)
+        frames = [Frame.of(part) for part in parts]
+        seen = [frame.enter(part) for frame, part in zip(frames, parts, strict=True)]
+        widths = [part.shape[1] for part in seen]
+        inside = replace(problem, X=np.concatenate(seen, axis=1))
+        start = _start(widths, problem, self.given)
+        return fit_column(inside, start, widths, self.given.C).entered(frames)
+
+
+def _start(widths: Sequence[int], problem: Problem, given: ProgressiveHyperparameters) -> list[Layer]:
+    """Random layers, to which the laterals give nothing at first."""
+    rng = np.random.default_rng(problem.seed)
+    layers = [random_layer(widths[0], given.width, rng, unit=True)]
+    for part in range(1, len(widths) - 1):
+        side = random_lateral(part, widths[part], given.width, given.adapter, rng)
+        layers.append(replace(random_layer(given.width, given.width, rng), lateral=side))
+    classes, top = problem.targets.shape[1], len(widths) - 1
+    last = random_lateral(top, widths[top], classes, None, rng)
+    return [*layers, replace(random_layer(given.width, classes, rng), lateral=last)]
+
+
+def _looked_into(card: BackboneCard, given: ProgressiveHyperparameters) -> list[str]:
+    """The asked taps, or some at even depths below the top and the top. Raises JobFailed."""
+    if given.taps != "auto":
+        strange = set(given.taps) - {tap.name for tap in card.taps}
+        if strange or not given.taps:
+            names = ", ".join(tap.name for tap in card.taps)
+            raise JobFailed(f"taps must be among those of {card.id}: {names}.", code="bad_hyperparameters")
+        return list(given.taps)
+    below = {tap.depth: tap.name for tap in card.taps if tap.name != card.default_tap}
+    names = [below[depth] for depth in sorted(below)]
+    places: NDArray[np.int64] = np.unique(np.linspace(0, len(names) - 1, _TAPS - 1).round().astype(np.int64))
+    return [*(names[place] for place in places if names), card.default_tap]
+
+
+register_procedure(Progressive())
