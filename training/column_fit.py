@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import accumulate, islice, pairwise
+from dataclasses import dataclass, replace
+from itertools import accumulate, islice
 from typing import Any
 
 import numpy as np
@@ -26,30 +26,20 @@ _TOLERANCE, _ROUGH = 1e-4, 1e-3
 _ITERATIONS = 300
 
 
-def perceptron(dim: int, hidden: Sequence[int], classes: int, rng: np.random.Generator) -> list[Layer]:
-    """Layers of the `hidden` widths and one of `classes`, with random weights (He et al. 2015)."""
-    widths = [dim, *hidden, classes]
-    return [random_layer(below, width, rng, unit=not i) for i, (below, width) in enumerate(pairwise(widths))]
+def random_layer(below: int, width: int, rng: np.random.Generator) -> Layer:
+    """Random weights such that rows of unit norm stay of unit norm behind the ReLU (He et al. 2015)."""
+    return Layer(_random(below, width, rng), np.zeros(width))
 
 
-def random_layer(below: int, width: int, rng: np.random.Generator, *, unit: bool = False) -> Layer:
-    """Weights such that what is seen keeps its size; `unit`: it has unit norm, not unit variance."""
-    return Layer(_random(below, width, rng, unit=unit), np.zeros(width))
+def adapted(layer: Layer, part: int, dim: int, adapter: int, rng: np.random.Generator) -> Layer:
+    """The layer with a lateral connection, through an adapter, from a part of `dim`."""
+    width = len(layer.bias)
+    side = Lateral(part, _random(adapter, width, rng), _random(dim, adapter, rng), np.zeros(adapter))
+    return replace(layer, lateral=side)
 
 
-def random_lateral(part: int, dim: int, width: int, adapter: int | None, rng: np.random.Generator) -> Lateral:
-    """A lateral connection to a layer of `width` from a part of `dim`, through an adapter or directly.
-
-    It gives nothing at first.
-    """
-    if adapter is None:
-        return Lateral(part, np.zeros((width, dim)))
-    first = _random(dim, adapter, rng, unit=True)
-    return Lateral(part, np.zeros((width, adapter)), first, np.zeros(adapter))
-
-
-def _random(below: int, width: int, rng: np.random.Generator, *, unit: bool) -> Array:
-    return np.asarray(np.sqrt(2.0 / (1 if unit else below)) * rng.standard_normal((width, below)))
+def _random(below: int, width: int, rng: np.random.Generator) -> Array:
+    return np.asarray(np.sqrt(2.0 / width) * rng.standard_normal((width, below)))
 
 
 def fit_column(

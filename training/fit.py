@@ -111,7 +111,7 @@ def _train(job: Job) -> tuple[Result, tuple[Trial, ...]]:
             with job.phases.phase("fit", "Considering to train below the top."):
                 result = deepen(job, result, started)
         return result, choice.trials
-    with job.phases.phase("fit", f"Training {procedure.info.name}."):
+    with job.phases.phase("train", f"Training {procedure.info.name}."):
         return procedure.run(job), ()
 
 

@@ -153,6 +153,11 @@ class Result:
         heads = [answer.head for answer in self.answers if answer.head is not None]
         return SeveralHeads((self.head, *heads)) if heads and not isinstance(self.head, Graft) else self.head
 
+    def renamed(self, method: str) -> Result:
+        """The same, as the result of a method that used another one."""
+        lines = (c.model_copy(update={"method": method}) if c.chosen else c for c in self.candidates)
+        return replace(self, method=method, candidates=tuple(lines))
+
     def features(self, job: Job, pack: Pack) -> NDArray[np.float32]:
         """float32 [len(pack), D]: what the model's head sees of examples."""
         if isinstance(self.head, Graft):

@@ -20,6 +20,8 @@ _BEGINS = {
     "done": 1.0,
 }
 _ENDS = {name: _BEGINS[following] for name, following in pairwise(_BEGINS)}
+# A procedure does by itself what else are two phases.
+_BEGINS["train"], _ENDS["train"] = _BEGINS["select"], _ENDS["fit"]
 
 
 class Phases:
@@ -37,7 +39,7 @@ class Phases:
         self.progress(0.0, message)
         started = time.perf_counter()
         yield
-        self.seconds[name] = time.perf_counter() - started
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
     def progress(self, share: float, message: str) -> None:
         """So much of the current phase is done."""

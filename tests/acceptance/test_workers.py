@@ -1,4 +1,4 @@
-"""`durian serve --workers 2`: the answers of one process, and a service that outlives the death of any of them."""
+"""`durian serve --workers 2`: the answers of one process, and a service that outlives any of its own."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ import pytest
 from tests.support import TEXTS, jsonl
 from tests.support import signal as wave
 
+pytestmark = pytest.mark.slow
 PREDICTION = {"model": "m", "input": [wave(0, 91), wave(1, 92)], "return_embedding": True}
 START_SECONDS = 60.0
 
@@ -64,6 +65,21 @@ def until(condition: Any, seconds: float = START_SECONDS) -> None:
         time.sleep(0.05)
 
 
+def outlived(family: list[psutil.Process]) -> list[psutil.Process]:
+    """Those that are still there after five seconds. A zombie has ended; nobody may be there to notice."""
+
+    def alive(one: psutil.Process) -> bool:
+        try:
+            return one.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    deadline = time.monotonic() + 5
+    while (left := [one for one in family if alive(one)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
 @contextmanager
 def running(data: Path, workers: int) -> Iterator[Running]:
     with socket.socket() as probe:
@@ -84,7 +100,7 @@ def running(data: Path, workers: int) -> Iterator[Running]:
     finally:
         process.terminate()
         process.wait(30)
-        gone, left = psutil.wait_procs(family, timeout=5)
+        left = outlived(family)
         for one in left:
             one.kill()
         assert not left, "processes outlived their service"
@@ -154,7 +170,7 @@ class Load:
             clean = answer.status_code == 200 or (
                 answer.status_code == 503
                 and answer.headers["retry-after"] == "1"
-                and answer.json()["error"]["code"] in ("engine_away", "backbone_unavailable")
+                and answer.json()["error"]["code"] == "engine_away"
             )
             if not clean:
                 self.unclean.append(answer.text)
@@ -209,7 +225,7 @@ def test_a_front_end_that_is_killed_is_replaced_while_the_others_go_on(service: 
     killed, other = service.front_ends()
     engine = service.engine().pid
     killed.kill()
-    until(lambda: not killed.is_running() or killed.status() == psutil.STATUS_ZOMBIE)
+    assert outlived([killed]) == []
     answers = Counter(service.post("/v1/predictions", json=PREDICTION).status_code for _ in range(20))
     assert answers == {200: 20}
     until(lambda: len(service.front_ends()) == 2)
@@ -231,10 +247,7 @@ def test_answers_are_those_of_one_process_bit_for_bit(service: Running, data: Pa
         embedding = {"model": "text/minilm-l6", "input": "money", "encoding_format": "base64"}
         text = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["my money back"]}
         return [
-            *(
-                (one.status_code, {k: v for k, v in one.json().items() if k in ("data", "digest")})
-                for one in found
-            ),
+            *((one.status_code, one.json().get("digest"), one.json().get("data")) for one in found),
             of.post("/v1/embeddings", json=embedding).json(),
             of.post("/v2/models/t/infer", json={"inputs": [text]}).json(),
             of.get("/v2/models/t").json(),
@@ -258,7 +271,7 @@ def test_sigterm_lets_a_request_end_and_leaves_no_process(data: Path) -> None:
         client.join()
         assert [one.status_code for one in answer] == [200]
         assert len(answer[0].json()["data"]) == 256
-        assert psutil.wait_procs(family, timeout=2)[1] == []
+        assert outlived(family) == []
 
 
 def test_when_the_parent_is_killed_all_end_with_it(data: Path) -> None:
@@ -266,4 +279,4 @@ def test_when_the_parent_is_killed_all_end_with_it(data: Path) -> None:
         family = psutil.Process(service.process.pid).children(recursive=True)
         assert len(family) >= 2
         service.process.kill()
-        assert psutil.wait_procs(family, timeout=5)[1] == []
+        assert outlived(family) == []

@@ -51,7 +51,7 @@ def backbone(root: Path, file: Path, name: str = "mine", **options) -> Backbone:
 
 
 def embed(found: Backbone, *texts: str) -> dict[str, np.ndarray]:
-    return found.embed([text.encode() for text in texts], ["mean", "sif"])
+    return found.embed([text.encode() for text in texts], ["mean", "mean_stat", "sif"])
 
 
 def sif(probability: float) -> float:

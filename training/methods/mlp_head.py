@@ -8,12 +8,13 @@ separable at the tap, layers help.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
-from training.column_fit import fit_column, perceptron
+from training.column_fit import fit_column, random_layer
 from training.methods.base import Auto, Fitted, Hyperparameters, MethodInfo, Problem, Setting, register
 
 _GRID = (10.0, 1.0, 100.0)
@@ -51,7 +52,8 @@ class MlpHead:
         found = []
         for setting in grid:
             hidden = [int(width) for width in str(setting["widths"]).split("-")]
-            start = perceptron(dim, hidden, classes, np.random.default_rng(problem.seed))
+            rng = np.random.default_rng(problem.seed)
+            start = [random_layer(below, width, rng) for below, width in pairwise([dim, *hidden, classes])]
             C = float(setting["C"] or 0)
             found.append(Fitted(fit_column(problem, start, (dim,), C, rough=rough), setting))
         return found

@@ -31,7 +31,8 @@ _KOCH = "Koch et al. 2015 train on 30 alphabets of drawings: 92.0 %"
 def siamese(setup: Setup) -> Iterator[Row]:
     """Twenty characters at random, k drawings of each as references, all other drawings ask; the features
     are those of `image/durian-small`, which never saw a drawing of Omniglot. Means of 10 draws at one shot,
-    of 5 at more. `shrinkage` 1 is the plain cosine.
+    of 5 at more. Plain cosine is `shrinkage` 1; the default of 0.5 was chosen on some of these very draws and
+    on the UCI digits, so the gain at two and five shots is not a fresh one.
     """
     X, labels = _drawings(setup.file(_OMNIGLOT))
     for shots, draws in ((1, 10), (2, 5), (5, 5)):
@@ -56,12 +57,13 @@ def siamese(setup: Setup) -> Iterator[Row]:
 def denoising(setup: Setup) -> Iterator[Row]:
     """Whole jobs on `signal/durian-small`: peaks of random place, width, height and slope of the ground, 60
     clean ones to learn from, 300 to test on, under no noise, noise 0.1 (a tenth of a peak) and twice as much.
-    Before: the reference head on the clean features.
+    Before: the reference head on the clean features. What the method chooses among was settled on peaks of
+    the same kind from other seeds.
     """
     with TemporaryDirectory() as folder:
         jobs = SignalJobs(Path(folder), [SHIPPED / "signal" / "durian-small"])
-        wide = jobs.store("classification", *_widths(60, 1, numbers=False))
-        width = jobs.store("regression", *_widths(60, 1, numbers=True))
+        wide = jobs.store("classification", *_widths(60, 11, numbers=False))
+        width = jobs.store("regression", *_widths(60, 11, numbers=True))
         plain, after = (
             jobs.run("classification", wide, **given) for given in (_REFERENCE["classification"], _DENOISE)
         )
@@ -135,8 +137,8 @@ def _widths(n: int, seed: int, *, numbers: bool) -> tuple[Array, list[Any]]:
 
 def _tested(fitted: Fitted, times: int, *, numbers: bool) -> tuple[Array, list[Any]]:
     """Answers to 300 new signals under so many times the noise, and the truth."""
-    x, truth = _widths(300, 2, numbers=numbers)
-    noise = np.random.default_rng(3).normal(size=x.shape)
+    x, truth = _widths(300, 12, numbers=numbers)
+    noise = np.random.default_rng(13).normal(size=x.shape)
     return fitted.answers(x + times * _NOISE * noise), truth
 
 
