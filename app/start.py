@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
 import os
 import sys
 
+from app import logs
 from app.db.database import Database
 from app.services.keys import Keys
 from app.settings import Settings
@@ -17,7 +17,7 @@ from models.errors import DurianError
 def serve(host: str = "127.0.0.1", port: int = 8000, worker: bool = True, workers: int = 0) -> None:
     """Run the service until SIGTERM or SIGINT, with `workers` processes for HTTP beside the engine's, or all
     in this one. Exits with 2 where it would be open to the network."""
-    configure_logging()
+    logs.configure()
     settings = Settings()
     if not _loopback(host):
         settings = _closed(settings, host)
@@ -25,12 +25,6 @@ def serve(host: str = "127.0.0.1", port: int = 8000, worker: bool = True, worker
         _serve_by_several(settings, host, port, worker, workers)
     else:
         _serve_by_one(settings, host, port, worker)
-
-
-def configure_logging() -> None:
-    """Every process of the service logs to stderr."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def _serve_by_one(settings: Settings, host: str, port: int, worker: bool) -> None:

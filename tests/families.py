@@ -38,6 +38,7 @@ NETS: dict[str, Callable[[], Any]] = {
 }
 NAMED = {"googlenet": 64, "inception_v3": 96, "mobilenet_v3_small": 64, "resnet18": 64}
 NAMED |= {"shufflenet_v2_x0_5": 64, "squeezenet1_0": 64}
+IMPORTS = ("onnx-image", "onnx-stages", "onnx-text")
 LARGE = ("googlenet", "inception_v3")
 SIDES = {"alexnet": 224, "vgg": 56}
 
@@ -51,23 +52,27 @@ def _narrow(net: Any, read: int) -> Any:
 
 @dataclass(frozen=True)
 class Family:
-    """A graph and its taps from the bottom to the top; `folder` where there is a whole backbone."""
+    """A graph and its taps from the bottom to the top; `folder` where there is a whole backbone.
+
+    `depths` is at how many places, at least, the taps must be.
+    """
 
     graph: bytes
     taps: tuple[str, ...]
     folder: Path | None = None
+    depths: int = 2
 
 
 def all_names() -> list[str]:
-    return [*TEXT, *VISION, *SPEECH, *NETS, *NAMED, "vectors", "onnx-image", "onnx-text", "bert-flat"]
+    return [*TEXT, *VISION, *SPEECH, *NETS, *NAMED, "vectors", *IMPORTS, "bert-flat"]
 
 
 def make(name: str, folder: Path) -> Family:
     """The family's backbone, in `folder`."""
     if name == "vectors":
-        return Family(_vectors(), TAPS)
-    if name.startswith("onnx-"):
-        return Family(_imported(name, folder), ("embedding",))
+        return Family(_vectors(), TAPS, depths=1)
+    if name in IMPORTS:
+        return _imported(name, folder)
     if name in NETS or name in NAMED:
         return _read(folder, _classifier(name, folder))
     return _read(folder, _hub(name, folder))
@@ -84,13 +89,17 @@ def _vectors() -> bytes:
     return averages(table, draw.uniform(size=9).astype(np.float32), pieces=False)
 
 
-def _imported(name: str, folder: Path) -> bytes:
+def _imported(name: str, folder: Path) -> Family:
     if name == "onnx-text":
         model = load_model(onnx_models.text_model(folder / "m.onnx"))
-        return adapt(choose_part(model, "ids", None), read_spec({"pool": "channels_last"}, "text")).graph
-    model = load_model(onnx_models.image_model(folder / "m.onnx"))
-    spec = read_spec(onnx_models.IMAGE_SPEC | {"pool": "channels_first"}, "image")
-    return adapt(choose_part(model, None, "map"), spec).graph
+        part, spec = choose_part(model, "ids", None), read_spec({"pool": "channels_last"}, "text")
+    else:
+        make = onnx_models.staged_model if name == "onnx-stages" else onnx_models.image_model
+        part = choose_part(load_model(make(folder / "m.onnx")), None, "map")
+        spec = read_spec(onnx_models.IMAGE_SPEC | {"pool": "channels_first"}, "image")
+    made = adapt(part, spec)
+    depths = 3 if name == "onnx-stages" else 0
+    return Family(made.graph, tuple(tap.name for tap in made.taps), depths=depths)
 
 
 def _classifier(name: str, root: Path) -> BackboneCard:

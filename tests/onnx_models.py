@@ -50,6 +50,21 @@ def image_model(path: Path, batch: int | str = "batch", dims: Dims = ("batch", 5
     return save(path, nodes, [value("x", (batch, 3, 8, 8))], outputs, weights)
 
 
+def staged_model(path: Path) -> Path:
+    """[N, 3, 8, 8] -> `a` [N, 5, 8, 8] -> `b` [N, 6, 4, 4] -> `map` [N, 7, 2, 2] -> `mean` [N, 7, 1, 1]."""
+    draw = np.random.default_rng(0)
+    shapes = {"u": (5, 3, 1, 1), "v": (6, 5, 2, 2), "w": (7, 6, 2, 2)}
+    weights = {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    nodes = []
+    for read, given, weight in (("x", "a", "u"), ("a", "b", "v"), ("b", "map", "w")):
+        strides = [1, 1] if weight == "u" else [2, 2]
+        nodes.append(helper.make_node("Conv", [read, weight], [f"{given}/linear"], strides=strides))
+        nodes.append(helper.make_node("Relu", [f"{given}/linear"], [given]))
+    nodes.append(helper.make_node("GlobalAveragePool", ["map"], ["mean"]))
+    outputs = [value("map", ("batch", 7, 2, 2)), value("mean", ("batch", 7, 1, 1))]
+    return save(path, nodes, [value("x", ("batch", 3, 8, 8))], outputs, weights)
+
+
 def one_node(path: Path, op: str, domain: str = "", **attributes: Any) -> Path:
     """A model of one operator over an image."""
     node = helper.make_node(op, ["x"], ["y"], domain=domain, **attributes)

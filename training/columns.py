@@ -37,7 +37,7 @@ class Lateral:
 
     def seen(self, parts: Sequence[Array]) -> Array:
         """s [n, a] of the parts [n, D_1], [n, D_2], ..."""
-        if self.adapter is None:
+        if self.adapter is None or self.bias is None:
             return parts[self.part]
         return np.maximum(parts[self.part] @ self.adapter.T + self.bias, 0)
 
@@ -121,7 +121,8 @@ class Column:
         return HeadRecord(kind="graph", activation=self.activation, in_dim=sum(self.widths), out_dim=classes)
 
     def to_onnx(self) -> bytes:
-        nodes, constants = [], {}
+        nodes: list[Any] = []
+        constants: dict[str, NDArray[Any]] = {}
         parts = ["features"]
         if len(self.widths) > 1:
             parts = [f"part_{i}" for i in range(len(self.widths))]

@@ -8,8 +8,8 @@ import numpy as np
 
 from training.evaluate import Evidence, make_evidence
 from training.folds import Folds
+from training.members import member_key, members
 from training.methods.base import Problem
-from training.methods.pool import member_key, members
 from training.pooling import cross_fitted, pool_weights, prior_weights
 
 

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from training.ensemble import pooled
 from training.evaluate import Evidence, cross_validate
 from training.folds import Folds
+from training.members import member_key
 from training.methods import METHODS
 from training.methods.base import Setting
-from training.methods.pool import member_key
 from training.portfolio import POOL, REFERENCE, large, names_speak, rivals, standard_error
 from training.source import Source
 

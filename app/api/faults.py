@@ -34,8 +34,10 @@ def answer(request: Request, error: DurianError, status: int | None = None) -> J
 
 async def _durian(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, DurianError)  # noqa: S101 (registered for this class; narrows the type)
-    if status_of(error) >= 500:
-        log.warning("%s %s: %s", request.method, request.url.path, error.code, exc_info=error)
+    status = status_of(error)
+    if status >= 500:  # of those, only a 500 is a surprise whose traceback is worth its lines
+        trace = error if status == 500 else None
+        log.warning("%s %s: %s", request.method, request.url.path, error.code, exc_info=trace)
     return answer(request, error)
 
 

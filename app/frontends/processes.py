@@ -13,6 +13,7 @@ from functools import partial
 import uvicorn
 import uvloop
 
+from app import logs
 from app.frontends.board import Board
 from app.frontends.fresh import Fresh
 from app.frontends.host import Host
@@ -25,14 +26,13 @@ from app.services.catalogue import Catalogue
 from app.services.container import Services
 from app.services.registry import Registry
 from app.settings import Settings
-from app.start import configure_logging
 
 
 def main(told: str) -> None:
     """Do what a post says, until SIGTERM."""
     post = Post.parse(told)
     die_with(post.parent)
-    configure_logging()
+    logs.configure()
     board = Board.of(post.board, post.slots, post.slot)
     if post.role == "engine":
         run_engine(post, board)

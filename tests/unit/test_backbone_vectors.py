@@ -90,6 +90,8 @@ def test_mean_and_sif_by_hand(tmp_path):
     found = backbone(tmp_path, write(tmp_path, "v.txt", TEXT))
     got = embed(found, "the horse eats", "the the")
     assert got["mean"] == pytest.approx(np.array([[0, 2], [1, 0]]))
+    spread = [np.std([1, 0, -1]), np.std([0, 2, 4])]
+    assert got["mean_stat"] == pytest.approx(np.array([[0, 2, *spread], [1, 0, 0, 0]]), rel=1e-5)
     the, horse, eats = (sif(1 / (rank * HARMONIC)) for rank in (1, 2, 3))
     expected = [[(the - eats) / 3, (2 * horse + 4 * eats) / 3], [the, 0]]
     assert got["sif"] == pytest.approx(np.array(expected), rel=1e-5)
@@ -105,10 +107,10 @@ def test_frequencies_replace_zipf(tmp_path):
 
 def test_unknown_words_do_not_dilute(tmp_path):
     found = backbone(tmp_path, write(tmp_path, "v.txt", TEXT))
-    for tap in ("mean", "sif"):
+    for tap in ("mean", "mean_stat", "sif"):
         got = embed(found, "the horse", "the zebra, horse", "<unknown word>")[tap]
         assert got[1] == pytest.approx(got[0])
-        assert got[2].tolist() == [0, 0]
+        assert not got[2].any()
 
 
 @pytest.mark.parametrize(("content", "same"), [(TEXT, True), (TEXT + "Paris 5 5\n", False)])

@@ -16,9 +16,9 @@ from training.evaluate import Evidence, cross_validate
 from training.folds import make_folds
 from training.frame import Frame
 from training.heads import AffineHead, scores
+from training.members import member_key, members
 from training.methods import METHODS
 from training.methods.base import Problem
-from training.methods.pool import member_key, members
 from training.pooled import PooledHead, pool_heads
 
 POOL = METHODS["pool"]

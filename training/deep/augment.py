@@ -120,7 +120,7 @@ def _faster(x: Array, speed: float) -> Array:
     """Samples played at another speed, from the middle; before and after there is silence."""
     middle = (len(x) - 1) / 2
     at = middle + speed * (np.arange(len(x)) - middle)
-    return np.interp(at, np.arange(len(x)), x, left=0.0, right=0.0)
+    return np.asarray(np.interp(at, np.arange(len(x)), x, left=0.0, right=0.0))
 
 
 def signal(x: NDArray[Any], how: Strengths, rng: Generator) -> NDArray[Any]:

@@ -14,32 +14,14 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.base import TaskName
 from training.calibrate import temperature
 from training.folds import Folds, make_folds
 from training.heads import Scores
 from training.heldout import hold_out
+from training.members import member_key, members
 from training.methods.base import METHODS, Fitted, Hyperparameters, MethodInfo, Problem, Setting, register
 from training.pooled import pool_heads
 from training.pooling import cross_fitted, pool_weights, prior_weights
-
-Member = tuple[str, Setting]
-_LOGISTIC: Member = ("logistic", {"C": 10.0})
-_RIDGE: Member = ("ridge", {"penalty": "auto"})
-_BENT: tuple[Member, ...] = (
-    ("krr", {"gamma": "auto", "penalty": "auto"}),
-    ("knn", {"neighbours": 5, "metric": "euclidean"}),
-)
-_LINEAR: dict[TaskName, tuple[Member, ...]] = {
-    "classification": (
-        _LOGISTIC,
-        ("prototypes", {"sharpness": "auto"}),
-        ("lda", {"shrinkage": "auto"}),
-    ),
-    "multilabel": (_LOGISTIC, _RIDGE),
-    "regression": (_RIDGE,),
-}
-_BENT_CLASSES, _BENT_ROWS = 50, 2000  # above, they cost more than they have been seen to give
 
 
 class PoolHyperparameters(Hyperparameters):
@@ -72,22 +54,6 @@ class Pool:
         return np.stack([found] * len(grid))
 
 
-def members(problem: Problem) -> tuple[Member, ...]:
-    """Who is in the pool, the anchor first."""
-    small = problem.targets.shape[1] <= _BENT_CLASSES and len(problem) <= _BENT_ROWS
-    return (*_LINEAR[problem.task], *(_BENT if small else ()))
-
-
-def member_key(name: str, setting: Setting) -> str:
-    """A member's name in the pool's setting: the method and what is fixed of it."""
-    fixed = [f"{key}={_short(value)}" for key, value in setting.items() if value != "auto"]
-    return " ".join([name, *fixed])
-
-
-def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def weigh(problem: Problem) -> Setting:
     """What each member's logits are multiplied by; members without weight are left out."""
     folds = make_folds(problem)
@@ -108,7 +74,7 @@ def _held_out(problem: Problem, folds: Folds) -> tuple[Scores, NDArray[np.float6
 
 def _fit(problem: Problem, setting: Setting, rough: bool) -> Fitted:
     heads = []
-    for name, one in (*_LINEAR[problem.task], *_BENT):
+    for name, one in every_member(problem.task):
         value = setting.get(member_key(name, one))
         if value is not None:
             fitted = METHODS[name].fit(problem, [one], rough=rough)[0]

@@ -13,19 +13,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from models.backbone import BackboneCard, read_card
 from models.errors import JobFailed
 from models.fitspec import BackboneChoice
-from training.column_fit import fit_column, random_lateral, random_layer
-from training.columns import Column, Layer
+from training.column_fit import adapted, fit_column, random_layer
+from training.columns import Column, Lateral, Layer
 from training.evaluate import Evidence, make_evidence
 from training.folds import Folds
 from training.frame import Frame
+from training.heads import AffineHead
 from training.job import Job, Result
-from training.methods.base import Auto, Hyperparameters, MethodInfo, Problem, Setting, register_procedure
+from training.methods.base import (
+    METHODS,
+    Auto,
+    Floats,
+    Hyperparameters,
+    MethodInfo,
+    Problem,
+    Setting,
+    register_procedure,
+)
+from training.portfolio import REFERENCE
 
 _TAPS = 4
 
@@ -113,20 +123,24 @@ class _Study:
         seen = [frame.enter(part) for frame, part in zip(frames, parts, strict=True)]
         widths = [part.shape[1] for part in seen]
         inside = replace(problem, X=np.concatenate(seen, axis=1))
-        start = _start(widths, problem, self.given)
+        start = _start(seen, problem, self.given)
         return fit_column(inside, start, widths, self.given.C).entered(frames)
 
 
-def _start(widths: Sequence[int], problem: Problem, given: ProgressiveHyperparameters) -> list[Layer]:
-    """Random layers, to which the laterals give nothing at first."""
+def _start(parts: Sequence[Floats], problem: Problem, given: ProgressiveHyperparameters) -> list[Layer]:
+    """Random layers beside the linear probe on the last part, to whose logits they give nothing at first."""
     rng = np.random.default_rng(problem.seed)
-    layers = [random_layer(widths[0], given.width, rng, unit=True)]
-    for part in range(1, len(widths) - 1):
-        side = random_lateral(part, widths[part], given.width, given.adapter, rng)
-        layers.append(replace(random_layer(given.width, given.width, rng), lateral=side))
-    classes, top = problem.targets.shape[1], len(widths) - 1
-    last = random_lateral(top, widths[top], classes, None, rng)
-    return [*layers, replace(random_layer(given.width, classes, rng), lateral=last)]
+    layers = [random_layer(parts[0].shape[1], given.width, rng)]
+    for part in range(1, len(parts) - 1):
+        layer = random_layer(given.width, given.width, rng)
+        layers.append(adapted(layer, part, parts[part].shape[1], given.adapter, rng))
+    probe = METHODS[REFERENCE[problem.task]]
+    (setting, *_) = probe.info.hyperparameters().grid(problem)
+    head = probe.fit(replace(problem, X=parts[-1]), [setting])[0].head
+    if not isinstance(head, AffineHead):
+        raise TypeError("the probe is linear")
+    nothing = np.zeros((len(head.bias), given.width))
+    return [*layers, Layer(nothing, head.bias, Lateral(len(parts) - 1, head.weight))]
 
 
 def _looked_into(card: BackboneCard, given: ProgressiveHyperparameters) -> list[str]:
@@ -138,9 +152,9 @@ def _looked_into(card: BackboneCard, given: ProgressiveHyperparameters) -> list[
             raise JobFailed(f"taps must be among those of {card.id}: {names}.", code="bad_hyperparameters")
         return list(given.taps)
     below = {tap.depth: tap.name for tap in card.taps if tap.name != card.default_tap}
-    names = [below[depth] for depth in sorted(below)]
-    places: NDArray[np.int64] = np.unique(np.linspace(0, len(names) - 1, _TAPS - 1).round().astype(np.int64))
-    return [*(names[place] for place in places if names), card.default_tap]
+    lower = [below[depth] for depth in sorted(below)]
+    places = np.unique(np.linspace(0, len(lower) - 1, _TAPS - 1).round().astype(np.int64))
+    return [*(lower[place] for place in places if lower), card.default_tap]
 
 
 register_procedure(Progressive())
