@@ -18,7 +18,7 @@ from training.calibrate import temperature
 from training.folds import Folds, make_folds
 from training.heads import Scores
 from training.heldout import hold_out
-from training.members import member_key, members
+from training.members import every_member, member_key, members
 from training.methods.base import METHODS, Fitted, Hyperparameters, MethodInfo, Problem, Setting, register
 from training.pooled import pool_heads
 from training.pooling import cross_fitted, pool_weights, prior_weights
