@@ -6,7 +6,7 @@ another replaces it only when its out-of-fold loss is lower by more than three s
 paired difference, and it gets more rows right by more than one (with few examples a lower log-loss alone
 is often a bolder temperature). The champions: of a method, its default setting; of the
 methods, logistic regression (regression: ridge); of the backbones, any real one before a declared
-baseline. Among real backbones and their taps the lowest loss of the champion's method wins.
+baseline; of the taps, the default one of the first, which another replaces by one standard error already.
 
 Two comparisons are fixed beforehand and so need less evidence: whether class names join the examples
 (texts), and whether the pool of all heads that were tried takes the reference's place.
@@ -35,6 +35,7 @@ AUTO = "auto"
 _LOSS_ERRORS, _HIT_ERRORS = 3.0, 1.0
 _NAMES_LOSS_ERRORS, _NAMES_HIT_ERRORS = 1.0, 0.0
 _POOL_LOSS_ERRORS, _POOL_HIT_ERRORS = 0.5, -1.0
+_TAP_LOSS_ERRORS, _TAP_HIT_ERRORS = 1.0, 0.0
 EVERY, DEFAULT, OTHERS, WEAKEST = slice(None), slice(1), slice(1, None), slice(3, None)
 """Settings of a method's grid; the weakest is the last of the four penalties of logistic regression."""
 _SCREENED = 4  # sources that are cross-validated where there are more
@@ -226,8 +227,11 @@ def _with_names(source: Source, reference: str, folds: Folds) -> list[Trial]:
 
 
 def _best_source(screened: Sequence[Trial]) -> Trial:
+    """The first real source, the default tap, unless another is better by more than its noise."""
     real = [trial for trial in screened if not trial.source.backbone.baseline]
     best = min(real or screened, key=_loss)
+    if real and not clearly_better(best.evidence, real[0].evidence, _TAP_LOSS_ERRORS, _TAP_HIT_ERRORS):
+        best = real[0]
     return challenge(best, (trial for trial in screened if trial.source.backbone.baseline))
 
 

@@ -41,13 +41,6 @@ def check_needs(
         )
     if "target_labels" in needs and not (unlabelled and unlabelled.labelled):
         raise InvalidInput(
-            f"The method {name} learns how the target differs from labelled examples of it, and there are "
-            "none: give a few in unlabelled_file.",
-            code="no_target_labels",
-            param="unlabelled_file",
-        )
-    if "target_labels" in needs and not (unlabelled and unlabelled.labelled):
-        raise InvalidInput(
             f"The method {name} compares a source with labels of the target, and there are none: "
             "give some labelled examples of the target in the unlabelled_file.",
             code="no_target_labels",

@@ -73,11 +73,18 @@ def test_tokens_have_quarters_and_what_only_tells_a_shape_is_no_branch() -> None
     assert all(last for _, last in places(nodes, ["N", "L", 4]))
 
 
+BOTH_WAYS: list[Node] = [
+    ("Conv", ["a", "k"], "b"),
+    ("MatMul", ["a", "w"], "c"),
+    ("Add", ["b", "c"], "y"),
+]
+
+
 @pytest.mark.parametrize(
     "nodes",
     [
         [("Relu", ["x"], "a"), ("Relu", ["a"], "y")],  # nothing tells the channels
-        [("Conv", ["x", "k"], "a"), ("MatMul", ["a", "w"], "b"), ("Add", ["a", "b"], "y")],  # a branch
+        [("Conv", ["x", "k"], "a"), *BOTH_WAYS],
         [("Flatten", ["x"], "a"), ("MatMul", ["a", "w"], "y")],  # vectors need no pooling
     ],
 )
@@ -94,8 +101,7 @@ def test_an_import_offers_its_stages_in_both_forms(tmp_path: Path) -> None:
         ("stem_stat", 10),
         ("stage1", 6),
         ("stage1_stat", 12),
-        ("stage2", 7),
-        ("stage2_stat", 14),
+        ("embedding_stat", 14),
         ("embedding", 7),
     ]
     images = np.random.default_rng(1).normal(size=(3, 3, 8, 8)).astype(np.float32)
@@ -128,7 +134,11 @@ def test_padding_is_left_out_of_means_and_deviations(tmp_path: Path) -> None:
     path = tokens(tmp_path / "m.onnx")
     spec = read_spec({"pool": "channels_last"}, "text")
     model = adapt(choose_part(load_model(path), "ids", None), spec)
-    assert [tap.name for tap in model.taps[::2]] == ["stem", "stage1", "stage2", "stage3", "embedding"]
+    assert [tap.name for tap in model.taps] == [
+        *(f"{name}{form}" for name in ("stem", "stage1", "stage2", "stage3") for form in ("", "_stat")),
+        "embedding_stat",
+        "embedding",
+    ]
     ids, mask = np.array([[5, 6, 7], [8, 0, 0]]), np.array([[1, 1, 1], [1, 0, 0]])
     (got,) = open_session(model.graph).run(["stem_stat"], {"input_ids": ids, "attention_mask": mask})
     rows = onnx.numpy_helper.to_array(onnx.load(path).graph.initializer[0])[[5, 6, 7]]

@@ -1,6 +1,7 @@
 """Turn any ONNX feature extractor into a backbone graph: our input, and the taps.
 
-`embedding` [N, D] is the output that the administrator names, pooled as told. Below it, where the graph shows
+`embedding` [N, D] is the output that the administrator names, pooled as told; where that is a mean,
+`embedding_stat` adds the deviation. Below, where the graph shows
 its stages (`places`), `stem`, `stage1`, ... are pooled over space, time or tokens in both forms (`forms`).
 
 The glue around the model uses only operators whose form has not changed since opset 11, so that it fits
@@ -24,7 +25,7 @@ from training.backbones.part import Part, fit_input, shape_of, specialise
 from training.backbones.places import Place, stage_ends
 from training.backbones.pool import mean_rest, pool_both, pool_vector, show
 from training.backbones.reductions import reduce_per_item
-from training.backbones.spec import Frontend, ImportSpec, feed_shape
+from training.backbones.spec import Frontend, ImportSpec, Pool, feed_shape
 
 EMBEDDING = "embedding"
 MASK = "attention_mask"
@@ -75,18 +76,23 @@ def adapt(main: Part, spec: ImportSpec, frontend: Part | None = None, *, lower: 
         body = _absorb(g, main, name, dims, kind)
         vector, dim = pool_vector(g, body.output, body.dims, spec.pooling.pool)
     g.node("Identity", vector, out=EMBEDDING)
-    taps = [*(_lower(g, body.places, mask) if body and lower else ()), Tap(name=EMBEDDING, dim=dim, depth=1)]
+    taps = [*(_more(g, body, spec.pooling.pool, mask) if body and lower else ())]
+    taps.append(Tap(name=EMBEDDING, dim=dim, depth=1))
     graph = _to_bytes(g, inputs, taps, _common_opset(main, frontend))
     return Adapted(graph, name, tuple(taps), g.parameters)
 
 
-def _lower(g: GraphWriter, places: Sequence[Place], mask: str | None) -> Iterator[Tap]:
-    """The taps of the places, in both forms."""
-    for number, place in enumerate(places):
+def _more(g: GraphWriter, body: _Body, pool: Pool | None, mask: str | None) -> Iterator[Tap]:
+    """Both forms of the places, and of an output that is averaged the second one."""
+    for number, place in enumerate(body.places):
         name = f"stage{number}" if number else "stem"
         pool_both(g, place, name, mask)
         for form in (name, stat(name)):
             yield Tap(name=form, dim=width(form, place.channels), depth=place.depth)
+    if pool in ("channels_first", "channels_last"):
+        top = Place(body.output, body.dims, last=pool == "channels_last", depth=1)
+        pool_both(g, top, EMBEDDING, mask, alone=False)
+        yield Tap(name=stat(EMBEDDING), dim=width(stat(EMBEDDING), top.channels), depth=1)
 
 
 def _graph_input(spec: ImportSpec) -> tuple[str, int, Dims]:

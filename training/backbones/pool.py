@@ -50,14 +50,17 @@ def mean_rest(g: GraphWriter, x: str) -> str:
     return g.node("Flatten", g.node("GlobalAveragePool", x), axis=1)
 
 
-def pool_both(g: GraphWriter, place: Place, name: str, mask: str | None) -> None:
-    """The taps `<name>` and `<name>_stat` (`forms`) of a place; with a mask, of the tokens that it keeps."""
+def pool_both(g: GraphWriter, place: Place, name: str, mask: str | None, *, alone: bool = True) -> None:
+    """The tap `<name>_stat` (`forms`) of a place; with a mask, of the tokens that it keeps.
+
+    With `alone` also `<name>`, the mean alone.
+    """
     turned = place.last and mask is None
     x = _channels_first(g, place.tensor, len(place.dims)) if turned else place.tensor
     pool = partial(_masked_centre, g, mask=mask) if mask else partial(g.node, "GlobalAveragePool")
     centre = pool(x)
     centred = g.node("Sub", x, centre)
-    mean = g.node("Flatten", centre, axis=1, out=name)
+    mean = g.node("Flatten", centre, axis=1, out=name if alone else None)
     deviation = g.node("Sqrt", g.node("Flatten", pool(g.node("Mul", centred, centred)), axis=1))
     g.node("Concat", mean, deviation, axis=1, out=stat(name))
 

@@ -13,6 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from models.backbone import GRAPH, TextPreprocess
+from models.graphs import prune
 from training.backbones.bert import SENTENCE, BertConfig, write_bert
 from training.backbones.draft import Draft, levels, list_taps
 from training.backbones.forms import both_forms
@@ -58,7 +59,11 @@ def draft(folder: Path, model: Any) -> Draft:
     given = [(ids, np.ones_like(ids)) for ids in examples]
     expected, forward = run_taps(model, partial(pooled, steps=steps, head=head), names, given)
     traced = _traced(examples)
-    graph = _write_plain(model) if plain else to_onnx(model, forward, traced, [*expected], {0: "N", 1: "L"})
+    graph = (
+        prune(_write_plain(model), expected)
+        if plain
+        else to_onnx(model, forward, traced, [*expected], {0: "N", 1: "L"})
+    )
     return Draft(
         files={GRAPH: graph, TOKENIZER: read_tokenizer(folder, config)},
         preprocess=how,
