@@ -22,7 +22,7 @@ from training.lbfgs import minimise
 from training.methods.base import Problem
 
 Array = NDArray[np.floating[Any]]
-_TOLERANCE, _ROUGH = 1e-4, 1e-3
+_TOLERANCE = 1e-4
 _ITERATIONS = 300
 
 
@@ -43,15 +43,23 @@ def _random(below: int, width: int, rng: np.random.Generator) -> Array:
 
 
 def fit_column(
-    problem: Problem, start: Sequence[Layer], widths: Sequence[int], C: float, *, rough: bool = False
+    problem: Problem,
+    start: Sequence[Layer],
+    widths: Sequence[int],
+    C: float,
+    *,
+    beside: float = 1.0,
 ) -> Column:
-    """What `start` becomes on the problem's features, which consist of parts of `widths`."""
+    """What `start` becomes on the problem's features, which consist of parts of `widths`.
+
+    The penalty is `beside` times as strong on all matrices but those that take a part directly.
+    """
     centre, scale = _units(problem)
     column = Column(tuple(start), tuple(widths), problem.activation)
     truth = (problem.targets - centre) / scale
-    objective = _Objective(column, column.parts(np.asarray(problem.X, np.float64)), truth, C)
-    packed = np.concatenate([array.ravel() for layer in start for array in layer.arrays])
-    found = minimise(objective, packed, _ROUGH if rough else _TOLERANCE, _ITERATIONS)
+    objective = _Objective(column, column.parts(np.asarray(problem.X, np.float64)), truth, C, beside)
+    packed = np.concatenate([array.ravel() for array in _all(start)])
+    found = minimise(objective, packed, _TOLERANCE, _ITERATIONS)
     fitted = Column(_unpacked(found, column.layers), tuple(widths), problem.activation)
     return fitted.scaled(scale).shifted(centre) if problem.activation == "identity" else fitted
 
@@ -63,8 +71,12 @@ def _units(problem: Problem) -> tuple[NDArray[np.float64], float]:
     return problem.targets.mean(axis=0), float(problem.targets.std()) or 1.0
 
 
+def _all(layers: Sequence[Layer]) -> list[Array]:
+    return [array for layer in layers for array in layer.arrays]
+
+
 def _unpacked(packed: Array, like: Sequence[Layer]) -> tuple[Layer, ...]:
-    shapes = [array.shape for layer in like for array in layer.arrays]
+    shapes = [array.shape for array in _all(like)]
     ends = list(accumulate(math.prod(shape) for shape in shapes))
     pieces = iter(zip(np.split(packed, ends[:-1]), shapes, strict=True))
     return tuple(
@@ -81,6 +93,7 @@ class _Objective:
     parts: list[Array]
     truth: NDArray[np.float64]
     C: float
+    beside: float
 
     def __call__(self, packed: Array) -> tuple[float, Array]:
         layers = _unpacked(packed, self.column.layers)
@@ -92,11 +105,22 @@ class _Objective:
         for layer, below in zip(reversed(layers), reversed(seen), strict=True):
             gradients = [*_gradients(layer, below, self.parts, slope), *gradients]
             slope = (slope @ layer.weight) * (below > 0)
-        shrink = 1 / (self.C * len(self.truth))
-        matrices = [array if array.ndim == 2 else 0 * array for layer in layers for array in layer.arrays]
-        value += 0.5 * shrink * sum(float((matrix**2).sum()) for matrix in matrices)
-        pairs = zip(gradients, matrices, strict=True)
-        return value, np.concatenate([(gradient + shrink * matrix).ravel() for gradient, matrix in pairs])
+        shrunk = [array for layer in layers for array in self._shrunk(layer)]
+        value += 0.5 * sum(
+            float(np.vdot(array, more)) for array, more in zip(_all(layers), shrunk, strict=True)
+        )
+        pairs = zip(gradients, shrunk, strict=True)
+        return value, np.concatenate([(gradient + more).ravel() for gradient, more in pairs])
+
+    def _shrunk(self, layer: Layer) -> list[Array]:
+        """The penalty's gradient by each of the layer's arrays."""
+        unit = 1 / (self.C * len(self.truth))
+        direct = None if layer.lateral is None or layer.lateral.adapter is not None else layer.lateral.weight
+        rates = (unit if array is direct else unit * self.beside for array in layer.arrays)
+        return [
+            (rate if array.ndim == 2 else 0.0) * array
+            for rate, array in zip(rates, layer.arrays, strict=True)
+        ]
 
     def _loss(self, logits: Array) -> tuple[float, Array]:
         """The mean loss and its slope [n, C] at the logits."""

@@ -118,18 +118,18 @@ def _train(job: Job) -> tuple[Result, tuple[Trial, ...]]:
 def _baselines(job: Job, result: Result, trials: tuple[Trial, ...]) -> tuple[Baseline, ...]:
     """Cheap alternatives under the same folds: guessing, nearest neighbours, ridge on raw inputs.
 
-    What was trained below the top is also held against the linear probe on the features as they were.
+    Any method that was asked for by name is also held against the linear probe on the features as they are.
     """
     source = _source_of(job, result)
     if source is None:
         return ()
-    deep = isinstance(result.head, Graft)
-    folds = result.folds if deep else job.folds
+    folds = result.folds if isinstance(result.head, Graft) else job.folds
     near = [t for t in trials if t.method == "knn" and _same(t.source, source)]
     near = near or try_method(source, "knn", {}, folds, DEFAULT)
     raw = [try_method(rival, _BASELINE_METHOD, {}, folds, DEFAULT)[0] for rival in job.rivals]
     raw += [t for t in trials if t.source.backbone.baseline and not _same(t.source, source)]
-    probe = try_method(source, REFERENCE[job.spec.task], {}, folds, DEFAULT) if deep else []
+    linear = REFERENCE[job.spec.task]
+    probe = [] if job.spec.method in (AUTO, linear) else try_method(source, linear, {}, folds, DEFAULT)
     return (
         reporting.guess_baseline(source.problem.take(judged_rows(source.problem))),
         *(baseline for trial in [*probe, near[0], *raw] for baseline in reporting.trial_baseline(trial)),

@@ -142,7 +142,10 @@ def errors_as_lines() -> Iterator[None]:
         trail = ", ".join(filter(None, (error.code, error.request_id)))
         hint = " Give a key by --key or DURIAN_API_KEY." if error.status == 401 else ""
         raise fail(error.message + hint + (f" ({trail})" if trail else "")) from None
-    except (ClientError, DurianError, CommandError) as error:
+    except DurianError as error:
+        trail = f" ({error.code})" if error.code != error.default_code else ""
+        raise fail(error.message + trail) from None
+    except (ClientError, CommandError) as error:
         raise fail(str(error)) from None
     except OSError as error:
         raise fail(f"{error.filename or 'a file'}: {error.strerror or error}") from None

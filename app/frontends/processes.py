@@ -6,7 +6,6 @@ import asyncio
 import os
 import signal
 import socket
-import threading
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,12 +13,13 @@ import uvicorn
 import uvloop
 
 from app import logs
+from app.frontends.advisor import RemoteAdvisor
 from app.frontends.board import Board
 from app.frontends.fresh import Fresh
 from app.frontends.host import Host
 from app.frontends.parent import die_with
 from app.frontends.posts import DRAIN_SECONDS, Post
-from app.frontends.remote import RemoteAdvisor, RemoteEngine, RemoteServing, open_distant
+from app.frontends.remote import RemoteEngine, RemoteServing, open_distant
 from app.frontends.sockets import shared
 from app.main import Behind, Ground, app_of, build, services
 from app.services.catalogue import Catalogue
@@ -102,5 +102,4 @@ def run_front_end(post: Post, board: Board) -> None:
         log_config=None,
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
-    threading.current_thread().name = f"front-end-{post.slot}"
     uvicorn.Server(config).run([shared(socket.AddressFamily(f), tuple(a)) for f, a in post.addresses])

@@ -1,12 +1,10 @@
-"""The engine and the training side as a front-end has them: in another process, at the end of a line."""
+"""The engine as a front-end has it: in another process, at the end of a line."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future as ThreadFuture
-from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -17,20 +15,18 @@ from app.engine.providers import Device
 from app.engine.stats import Counters
 from app.frontends.frames import Frame, Header
 from app.frontends.line import Line
-from app.frontends.messages import arrays_of, away, sizes
+from app.frontends.messages import arrays_of, sizes
 from app.services.artefacts import Artefacts
 from app.services.catalogue import Entry
 from app.services.serving import Serving
 from models.base import sha256
 from models.dataset import Pack
 from models.errors import DeadlineExceeded
-from models.recommendation import RecommendationSpec
 from models.runtime import Features
 
 Address = tuple[str, str, int, str]
 """Tenant, model name, version, artefact digest: which version of which model a front-end means."""
 
-_METHODS_SECONDS = 90.0
 _STATS: TypeAdapter[EngineStats] = TypeAdapter(EngineStats)
 _COUNTERS: TypeAdapter[list[tuple[str, int, Counters]]] = TypeAdapter(list[tuple[str, int, Counters]])
 _UNKNOWN = EngineStats("cpu", 0, 0, 0, None, (), ())
@@ -154,41 +150,3 @@ class RemoteServing(Serving):
 
     async def counters(self, tenant: str, entries: Sequence[Entry]) -> list[tuple[str, int, Counters]]:
         return await self.engine.counters(tenant, [entry.name for entry in entries])
-
-
-class RemoteRun:
-    """A recommendation in the making, started by the engine's process."""
-
-    def __init__(self, line: Line, spec: RecommendationSpec) -> None:
-        self._answer: ThreadFuture[Frame] = line.from_thread(
-            line.ask({"do": "recommend", "spec": spec.canonical().decode()})
-        )
-
-    def messages(self, timeout: float) -> list[dict[str, Any]]:
-        try:
-            return [self._answer.result(timeout).header["message"]]
-        except TimeoutError:
-            return []
-
-    def alive(self) -> bool:
-        return not self._answer.done()
-
-    def kill(self) -> None:
-        self._answer.cancel()
-
-
-class RemoteAdvisor:
-    """The training side, which only the engine's process starts: one warm forkserver, not one a process."""
-
-    def __init__(self, line: Line) -> None:
-        self._line = line
-
-    def methods(self) -> list[dict[str, Any]]:
-        asked = self._line.from_thread(self._line.ask({"do": "methods"}))
-        try:
-            return list(asked.result(_METHODS_SECONDS).header["methods"])
-        except TimeoutError:
-            raise away() from None
-
-    def recommend(self, spec: RecommendationSpec) -> RemoteRun:
-        return RemoteRun(self._line, spec)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
+
+from models.errors import Conflict
 
 _CREDENTIALS = struct.Struct("3i")
 Place = tuple[str | int, ...]
@@ -12,18 +15,29 @@ Place = tuple[str | int, ...]
 
 def reserve(host: str, port: int) -> list[socket.socket]:
     """A socket on each address of the host, which nothing comes in by: it keeps the port while no front-end
-    has it. Raises OSError where another program listens there."""
+    has it. Raises Conflict where another program listens there, or there is no such address."""
     found: list[socket.socket] = []
-    for family, kind, _, _, address in socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    ):
-        place = (address[0], port, *address[2:])
-        with socket.socket(family, kind) as probe:  # without SO_REUSEPORT, which would share with anybody
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            _bind(probe, place)
-        found.append(shared(family, place))
-        port = found[0].getsockname()[1]
+    try:
+        for family, _, _, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            found.append(_reserve(family, (address[0], port, *address[2:])))
+            port = found[0].getsockname()[1]
+    except OSError as error:
+        # A machine may know its name in a family of addresses that it does not have.
+        if not found or error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            raise Conflict(
+                f"Port {port} of {host} cannot be served on: {error.strerror}.", code="address", param="port"
+            ) from error
     return found
+
+
+def _reserve(family: int, place: Place) -> socket.socket:
+    # First without SO_REUSEPORT, which would share the port with anybody who has it that way.
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _bind(probe, place)
+    return shared(family, place)
 
 
 def shared(family: int, place: Place) -> socket.socket:

@@ -122,7 +122,7 @@ class Supervisor:
 
 
 def supervise(host: str, port: int, workers: int, *, worker: bool, announce: Callable[[int], None]) -> None:
-    """Serve until SIGTERM or SIGINT; `announce` is told the port. Raises OSError where it is taken."""
+    """Serve until SIGTERM or SIGINT; `announce` is told the port. Raises Conflict where it is taken."""
     reserved = reserve(host, port)
     address = f"\0durian-{secrets.token_hex(16)}"
     board, listening = Board.make(workers + 1), listener(address)

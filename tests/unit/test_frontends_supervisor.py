@@ -17,6 +17,7 @@ from app.frontends.board import Board
 from app.frontends.posts import Post
 from app.frontends.sockets import reserve, shared
 from app.frontends.supervisor import Child, Supervisor
+from models.errors import Conflict
 
 SLEEP = "import time; time.sleep(60)"
 DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); {SLEEP}"
@@ -132,5 +133,9 @@ def test_a_port_is_reserved_shared_and_refused_to_others() -> None:
     place = reserved.getsockname()
     with reserved, shared(socket.AF_INET, place) as front:
         front.listen()
-        with socket.create_connection(place, 5), pytest.raises(OSError, match="in use"):
+        with socket.create_connection(place, 5), pytest.raises(Conflict, match="in use"):
             reserve("127.0.0.1", place[1])
+    with pytest.raises(Conflict, match="cannot be served on"):
+        reserve("no such host", 0)
+    for one in reserve("localhost", 0):
+        one.close()

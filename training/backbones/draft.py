@@ -16,7 +16,7 @@ from models.runtime import Backbone, Features
 from models.store import publish_folder
 from training.backbones.forms import place_of
 from training.backbones.parity import check_parity
-from training.backbones.source import staged
+from training.backbones.source import staged, tidy
 
 TOLERANCE = 1e-4  # of the largest value of a tap, or of 1 where that is less
 DEPTHS = 6
@@ -58,6 +58,7 @@ def place(card: BackboneCard, draft: Draft, root: Path, emit: Callable[[str], ob
     has that id.
     """
     target = root / card.id
+    tidy(target.parent)
     if not target.exists():
         with staged(target.parent) as folder:
             write_backbone(folder, card, draft.files)

@@ -19,7 +19,7 @@ from training.backbones.adapt import EMBEDDING, Adapted, adapt
 from training.backbones.operators import load_model
 from training.backbones.part import Part, choose_part
 from training.backbones.probe import probe
-from training.backbones.source import Exported, staged
+from training.backbones.source import Exported, staged, tidy
 from training.backbones.spec import ImportSpec, read_spec
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -113,6 +113,7 @@ def _place(export: Callable[..., Exported], root: Path) -> BackboneCard:
     """
     whole = export(lower=True)
     target = root / whole.card.id
+    tidy(target.parent)
     if not target.exists():
         _check_preprocessing(whole)
         with staged(target.parent) as folder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -63,6 +64,7 @@ def current(folder: Path) -> BackboneCard | None:
 def install(exported: Exported, root: Path) -> Path:
     """Write `exported` to `<root>/<family>/<name>`, whole or not at all; what was there is replaced."""
     target = root / exported.card.id
+    tidy(target.parent)
     with staged(target.parent) as folder:
         write_backbone(folder, exported.card, exported.files)
         (folder / RECIPE).write_text(recipe())
@@ -72,14 +74,43 @@ def install(exported: Exported, root: Path) -> Path:
 
 @contextmanager
 def staged(parent: Path) -> Iterator[Path]:
-    """An empty folder in `parent`, under a name that nobody reads; gone afterwards unless renamed."""
+    """An empty folder in `parent`, under a name that nobody reads; gone afterwards unless renamed.
+
+    It is locked while in use, so that `tidy` can tell it from what a killed process left.
+    """
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=parent))
     folder.chmod(0o755)
+    lock = _lock(folder)
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def tidy(parent: Path) -> None:
+    """Delete the half-written folders in `parent` that nobody locks: the system unlocks a killed writer's."""
+    for folder in parent.glob(f"{TEMPORARY}*/"):
+        lock = _lock(folder)
+        if lock is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """A descriptor that holds the folder's lock; None where another holds it, or the folder is gone."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def replace_folder(source: Path, target: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -16,10 +16,8 @@ _UNITS = 256
 class AdaptHyperparameters(DeepHyperparameters):
     """`auto` steps: 20 passes over the labelled examples, at least 200 steps and at most 2,000."""
 
-    blocks: Auto | Literal["all"] | int = Field(
+    blocks: Auto | Literal["all"] | Annotated[int, Field(ge=0, le=1000)] = Field(
         default="auto",
-        ge=0,
-        le=1000,
         description="so many of the last are trained; 0: none, a layer of its own is trained on the fixed "
         "features; auto: 0",
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -34,10 +34,8 @@ class DeepHyperparameters(Hyperparameters):
 class BlockHyperparameters(DeepHyperparameters):
     """Which part of the backbone is trained."""
 
-    blocks: Auto | Literal["all"] | int = Field(
+    blocks: Auto | Literal["all"] | Annotated[int, Field(ge=1, le=1000)] = Field(
         default="auto",
-        ge=1,
-        le=1000,
         description="so many of the last; auto: 1 below 200 examples, 2 below 2,000, then half of them",
     )
 

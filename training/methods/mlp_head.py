@@ -18,12 +18,14 @@ from training.column_fit import fit_column, random_layer
 from training.methods.base import Auto, Fitted, Hyperparameters, MethodInfo, Problem, Setting, register
 
 _GRID = (10.0, 1.0, 100.0)
+_WIDTH = 64
 Width = Annotated[int, Field(ge=1, le=2048)]
+Widths = Annotated[tuple[Width, ...], Field(min_length=1, max_length=4)]
 
 
 class MlpHeadHyperparameters(Hyperparameters):
-    widths: tuple[Width, ...] = Field(
-        default=(64,), min_length=1, max_length=4, description="of the hidden layers, from below"
+    widths: Auto | Widths = Field(
+        default="auto", description="of the hidden layers, from below; auto: one of 64"
     )
     C: Auto | float = Field(
         default="auto",
@@ -34,7 +36,8 @@ class MlpHeadHyperparameters(Hyperparameters):
 
     def grid(self, problem: Problem) -> list[Setting]:
         strengths = _GRID if self.C == "auto" else (self.C,)
-        return [{"widths": "-".join(map(str, self.widths)), "C": C} for C in strengths]
+        widths = (_WIDTH,) if self.widths == "auto" else self.widths
+        return [{"widths": "-".join(map(str, widths)), "C": C} for C in strengths]
 
 
 class MlpHead:
@@ -55,7 +58,7 @@ class MlpHead:
             rng = np.random.default_rng(problem.seed)
             start = [random_layer(below, width, rng) for below, width in pairwise([dim, *hidden, classes])]
             C = float(setting["C"] or 0)
-            found.append(Fitted(fit_column(problem, start, (dim,), C, rough=rough), setting))
+            found.append(Fitted(fit_column(problem, start, (dim,), C), setting))
         return found
 
 

@@ -46,10 +46,8 @@ class MultiTaskHyperparameters(DeepHyperparameters):
         description="name -> file or dataset of labelled inputs of the training file's kind",
     )
     name: str = Field(default="main", pattern=_NAME, description="what the training file's task is called")
-    blocks: Auto | Literal["all"] | int = Field(
+    blocks: Auto | Literal["all"] | Annotated[int, Field(ge=0, le=1000)] = Field(
         default="auto",
-        ge=0,
-        le=1000,
         description="so many of the last are trained together, 0: none, heads alone (without torch); auto: 1 "
         "from 200 examples of all tasks on, where torch is installed",
     )

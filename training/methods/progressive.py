@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -36,23 +37,35 @@ from training.methods.base import (
     register_procedure,
 )
 from training.portfolio import REFERENCE
+from training.select import clearly_better
 
+Taps = Annotated[tuple[str, ...], Field(min_length=1, max_length=8)]
 _TAPS = 4
+_RESTRAINTS = (10.0, 1.0)
+_LOSS_ERRORS, _HIT_ERRORS = 1.0, 0.0  # by how much the layers must help to be let loose
 
 
 class ProgressiveHyperparameters(Hyperparameters):
-    taps: Auto | tuple[str, ...] = Field(
-        default="auto", max_length=8, description="where the new column looks in, from below; auto: four"
+    taps: Auto | Taps = Field(
+        default="auto", description="where the new column looks in, from below; auto: four"
     )
     width: int = Field(default=64, ge=1, le=2048, description="of each new layer")
     adapter: int = Field(default=32, ge=1, le=2048, description="of each lateral connection")
     C: float = Field(
         default=10.0, gt=0, le=1e6, description="inverse strength of the penalty, on features of unit norm"
     )
+    restraint: Auto | float = Field(
+        default="auto",
+        gt=0,
+        le=1e4,
+        description="penalty of the new layers over that of the direct connection; auto: 10, with which "
+        "they keep silent where the top says enough, or 1 by cross-validation",
+    )
 
     def grid(self, problem: Problem) -> list[Setting]:
-        """One setting: the taps are chosen by the procedure."""
-        return [{"width": self.width, "adapter": self.adapter, "C": self.C}]
+        restraints = _RESTRAINTS if self.restraint == "auto" else (self.restraint,)
+        fixed: Setting = {"width": self.width, "adapter": self.adapter, "C": self.C}
+        return [{**fixed, "restraint": restraint} for restraint in restraints]
 
 
 class Progressive:
@@ -70,7 +83,7 @@ class Progressive:
         real = [source.backbone for source in job.sources if not source.backbone.baseline]
         study = _Study.of(job, given, (real or [job.sources[0].backbone])[0])
         folds = Folds(job.folds.fold)
-        evidence = study.cross_validate(folds)
+        evidence = study.choose(folds)
         setting: Setting = {**evidence.setting}
         if study.problem.activation != "identity":
             setting["temperature"] = 1 / evidence.factor
@@ -79,7 +92,7 @@ class Progressive:
             setting=setting,
             backbone=study.choice,
             tap=study.tap,
-            head=study.fit(study.problem).scaled(evidence.factor),
+            head=study.fit(study.problem, evidence.setting).scaled(evidence.factor),
             labels=job.data.names,
             evidence=evidence,
             folds=folds,
@@ -106,17 +119,26 @@ class _Study:
         problem = Problem(X, job.data.y, job.spec.task, job.data.names, job.spec.seed)
         return cls(job, given, choice, tap, tuple(card.tap(name).dim for name in taps), problem)
 
-    def cross_validate(self, folds: Folds) -> Evidence:
+    def choose(self, folds: Folds) -> Evidence:
+        """Of the first setting, or of one that is clearly better."""
+        first, *others = self.given.grid(self.problem)
+        best = self._cross_validate(folds, first)
+        for setting in others:
+            found = self._cross_validate(folds, setting)
+            best = found if clearly_better(found, best, _LOSS_ERRORS, _HIT_ERRORS) else best
+        return best
+
+    def _cross_validate(self, folds: Folds, setting: Setting) -> Evidence:
         """Out-of-fold predictions, each by a column that had not seen the row."""
         logits = np.zeros(self.problem.targets.shape)
         for done, (learn, predict) in enumerate(folds):
-            logits[predict] = self.fit(self.problem.take(learn)).logits(self.problem.X[predict])
+            head = self.fit(self.problem.take(learn), setting)
+            logits[predict] = head.logits(self.problem.X[predict])
             self.job.phases.progress((done + 1) / (folds.count + 1), f"Fold {done + 1} of {folds.count}.")
         tested = folds.tested
-        (setting,) = self.given.grid(self.problem)
         return make_evidence(setting, self.problem.take(tested), [logits[tested]])
 
-    def fit(self, problem: Problem) -> Column:
+    def fit(self, problem: Problem, setting: Setting) -> Column:
         """A column that takes raw features of the joined taps."""
         parts = np.split(problem.X, np.cumsum(self.widths)[:-1], axis=1)
         frames = [Frame.of(part) for part in parts]
@@ -124,7 +146,8 @@ class _Study:
         widths = [part.shape[1] for part in seen]
         inside = replace(problem, X=np.concatenate(seen, axis=1))
         start = _start(seen, problem, self.given)
-        return fit_column(inside, start, widths, self.given.C).entered(frames)
+        beside = float(setting["restraint"] or 0)
+        return fit_column(inside, start, widths, self.given.C, beside=beside).entered(frames)
 
 
 def _start(parts: Sequence[Floats], problem: Problem, given: ProgressiveHyperparameters) -> list[Layer]:
@@ -147,7 +170,7 @@ def _looked_into(card: BackboneCard, given: ProgressiveHyperparameters) -> list[
     """The asked taps, or some at even depths below the top and the top. Raises JobFailed."""
     if given.taps != "auto":
         strange = set(given.taps) - {tap.name for tap in card.taps}
-        if strange or not given.taps:
+        if strange:
             names = ", ".join(tap.name for tap in card.taps)
             raise JobFailed(f"taps must be among those of {card.id}: {names}.", code="bad_hyperparameters")
         return list(given.taps)

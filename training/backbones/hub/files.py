@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import re
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,20 @@ LARGEST = 1_900_000_000  # bytes of weights: an ONNX file of one piece ends at 2
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack")
 WANTED = ("*.json", "*.txt", "*.model", "*.safetensors", "README.md")
 CONFIG = "config.json"
+
+
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+
+
+def is_of_disk(error: Exception) -> bool:
+    """Whether a download failed where it is written, not where it is from."""
+    return isinstance(error, OSError) and error.errno in DISK
+
+
+def sha256_of(file: Path) -> str:
+    """Digest of a file's content, read in pieces."""
+    with file.open("rb") as stream:
+        return file_digest(stream, "sha256").hexdigest()
 
 
 def refused(message: str, code: str) -> InvalidInput:

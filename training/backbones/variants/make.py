@@ -17,7 +17,7 @@ from models.modalities.base import Prepared
 from models.runtime import Backbone
 from models.store import publish_folder, verify_files
 from training.backbones.probe import random_examples
-from training.backbones.source import staged
+from training.backbones.source import staged, tidy
 from training.backbones.variants.effect import Task, measure
 from training.backbones.variants.half import halve
 from training.backbones.variants.int8 import quantise
@@ -48,6 +48,7 @@ def add_variant(
     files |= {GRAPH: _build(original, files[GRAPH], precision, examples)}
     card = _card(original.card, precision, files)
     target = root / card.id
+    tidy(target.parent)
     if not target.exists():
         with staged(target.parent) as aside:
             write_backbone(aside, card, files)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from difflib import get_close_matches
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from torchvision import models
 
 from models.backbone import ImagePreprocess
 from models.errors import CorruptArtefact, NotFound, TooLarge, Unavailable
-from training.backbones.hub.files import LARGEST, refused
+from training.backbones.hub.files import LARGEST, is_of_disk, refused, sha256_of
 from training.backbones.vision.network import Scaling
 from training.backbones.vision.state import fit, read_state
 
@@ -107,11 +106,14 @@ def download(classifier: Classifier) -> Path:
             torch.hub.download_url_to_file(
                 classifier.weights.url, str(file), hash_prefix=_prefix(classifier.file), progress=False
             )
-        except OSError:  # all of urllib's errors, and a full disk
+        except OSError as error:  # all of urllib's errors are
+            if is_of_disk(error):
+                raise
             message = f"The official weights cannot be fetched from this machine. {OTHERWISE}"
             raise Unavailable(message, code="no_network", param="weights") from None
         except RuntimeError:
-            raise _damaged() from None
+            message = "What was fetched differs from the official checksum: try again."
+            raise CorruptArtefact(message, code="checksum", param="weights") from None
     return file
 
 
@@ -121,14 +123,17 @@ def _recognise(classifier: Classifier, file: Path) -> str:
     if file.name != classifier.file:
         return f"torchvision {torchvision.__version__}, {classifier.name}; weights of SHA-256 {digest}"
     if not digest.startswith(_prefix(file.name)):
-        raise _damaged()
+        message = (
+            f"{file.name} differs from the official file of that name, by its SHA-256: delete it (without "
+            "--weights it lies in torch's cache, TORCH_HOME) and fetch it again, or rename your own weights."
+        )
+        raise CorruptArtefact(message, code="checksum", param="weights")
     return classifier.source
 
 
 def _digest(file: Path) -> str:
     try:
-        with file.open("rb") as stream:
-            return file_digest(stream, "sha256").hexdigest()
+        return sha256_of(file)
     except OSError:
         raise refused("The file of weights cannot be read.", "weights") from None
 
@@ -139,8 +144,3 @@ def _prefix(file: str) -> str:
     if found is None:
         raise Unavailable(f"The official weights have no checksum. {OTHERWISE}", code="no_checksum")
     return found[1]
-
-
-def _damaged() -> CorruptArtefact:
-    message = "The official weights differ from their checksum: delete the file and fetch it again."
-    return CorruptArtefact(message, code="checksum", param="weights")
