@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,12 @@ from models.manifest import HEAD
 from models.modalities import preprocessor
 from models.runtime import Backbone, open_session
 from tests.signal_jobs import Fitted, SignalJobs
-from training.methods import METHODS
+from training.frame import Frame
+from training.heads import AffineHead
+from training.methods import find
 
 POINTS, LOW, TOP = 8, 4, 6
+CLASSES = 2
 ID = "signal/blind"
 
 
@@ -30,14 +35,15 @@ def weights(seed: int = 3) -> dict[str, np.ndarray]:
     return {"w_low": low.astype(np.float32), "w_top": top.astype(np.float32)}
 
 
-def graph(stored: dict[str, np.ndarray]) -> bytes:
-    """low = tanh(x w_low), top = tanh(low w_top)."""
+def graph(stored: dict[str, np.ndarray], last: Sequence[str] = ("Tanh",)) -> bytes:
+    """low = tanh(x w_low), top = tanh(low w_top), or other functions in the place of the last."""
     nodes = [
         helper.make_node("MatMul", ["x", "w_low"], ["below"]),
         helper.make_node("Tanh", ["below"], ["low"]),
         helper.make_node("MatMul", ["low", "w_top"], ["above"]),
-        helper.make_node("Tanh", ["above"], ["top"]),
     ]
+    between = ["above", *(f"above_{place}" for place in range(1, len(last))), "top"]
+    nodes += [helper.make_node(op, [x], [y]) for op, (x, y) in zip(last, pairwise(between), strict=True)]
     value = helper.make_tensor_value_info
     made = helper.make_graph(
         nodes,
@@ -50,9 +56,22 @@ def graph(stored: dict[str, np.ndarray]) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def write_blind(root: Path) -> Path:
-    """The backbone in a new folder under `root`."""
-    data, folder = graph(weights()), root / "blind"
+def network(bias: float = 0.0) -> Any:
+    """The backbone with a random head, as a network to train. Imports torch."""
+    from training.deep.network import Network
+    from training.graft.module import GraphModule
+
+    rng = np.random.default_rng(0)
+    module = GraphModule(onnx.load_model_from_string(graph(weights())))
+    head = AffineHead(rng.normal(size=(CLASSES, TOP)), np.array([bias, 0.0]), "softmax")
+    return Network(module, "top", head, Frame(np.zeros(TOP), 1.0, None))
+
+
+def write_blind(root: Path, last: Sequence[str] = ("Tanh",), gain: float = 1.0) -> Path:
+    """The backbone in a new folder under `root`, its last layer times `gain`."""
+    numbers = weights()
+    numbers["w_top"] *= np.float32(gain)
+    data, folder = graph(numbers, last), root / "blind"
     card = BackboneCard(
         id=ID,
         modality="signal",
@@ -93,9 +112,15 @@ def run(root: Path, method: str, data: Any = None, **more: Any) -> Fitted:
     jobs = SignalJobs(root, [folder])
     task = more.pop("task", "classification")
     given = more.pop("hyperparameters", {})
-    given = given if method in METHODS else {"steps": 8, "folds": 2, **given}
+    given = {"steps": 8, "folds": 2, **given} if "steps" in _fields(method) else given
     training = jobs.store(task, *(data or seen(24, 0)))
     return jobs.run(task, training, method=method, hyperparameters=given, **more)
+
+
+def _fields(method: str) -> set[str]:
+    """The names of a method's hyperparameters."""
+    info = find(method)
+    return set() if info is None else set(info.hyperparameters.model_fields)
 
 
 def answers(fitted: Fitted, x: Any) -> np.ndarray:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from training.calibrate import losses
 from training.columns import Column, Lateral, Layer
 from training.heads import activate
-from training.lbfgs import minimise
+from training.lbfgs import Objective, minimise
 from training.methods.base import Problem
 
 Array = NDArray[np.floating[Any]]
@@ -55,13 +55,21 @@ def fit_column(
     The penalty is `beside` times as strong on all matrices but those that take a part directly.
     """
     centre, scale = _units(problem)
+    objective, packed = objective_of(problem, start, widths, C, beside)
+    found = _unpacked(minimise(objective, packed, _TOLERANCE, _ITERATIONS), start)
+    column = Column(found, tuple(widths), problem.activation)
+    return column.scaled(scale).shifted(centre) if problem.activation == "identity" else column
+
+
+def objective_of(
+    problem: Problem, start: Sequence[Layer], widths: Sequence[int], C: float, beside: float
+) -> tuple[Objective, Array]:
+    """What is minimised, as a function of all numbers of the layers in a row; and where it begins."""
+    centre, scale = _units(problem)
     column = Column(tuple(start), tuple(widths), problem.activation)
     truth = (problem.targets - centre) / scale
     objective = _Objective(column, column.parts(np.asarray(problem.X, np.float64)), truth, C, beside)
-    packed = np.concatenate([array.ravel() for array in _all(start)])
-    found = minimise(objective, packed, _TOLERANCE, _ITERATIONS)
-    fitted = Column(_unpacked(found, column.layers), tuple(widths), problem.activation)
-    return fitted.scaled(scale).shifted(centre) if problem.activation == "identity" else fitted
+    return objective, np.concatenate([array.ravel() for array in _all(start)])
 
 
 def _units(problem: Problem) -> tuple[NDArray[np.float64], float]:

@@ -183,9 +183,20 @@ def clearly_better(
     hit_errors: float = _HIT_ERRORS,
 ) -> bool:
     """Lower loss on the same rows, and more rows right, each by so many standard errors."""
-    return _exceeds(champion.losses - challenger.losses, loss_errors) and (
-        challenger.problem.task == "regression" or _exceeds(challenger.hits - champion.hits, hit_errors)
-    )
+    gain = champion.losses - challenger.losses
+    if challenger.problem.task == "regression":
+        return _exceeds(gain, loss_errors) or _outnumbers(gain, loss_errors)
+    return _exceeds(gain, loss_errors) and _exceeds(challenger.hits - champion.hits, hit_errors)
+
+
+def _outnumbers(gain: NDArray[np.float64], errors: float) -> bool:
+    """Whether more rows gain than lose, by so many standard errors of a fair coin (the sign test).
+
+    Squared errors have long tails: a champion's few worst rows make the mean gain of one that is better
+    everywhere look like noise.
+    """
+    more = int((gain > 0).sum()) - int((gain < 0).sum())
+    return bool(gain.mean() > 0 and more > errors * np.sqrt(len(gain)))
 
 
 def _exceeds(gain: NDArray[np.float64], errors: float) -> bool:

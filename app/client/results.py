@@ -6,7 +6,9 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.backbone import Effect, Precision
 from models.base import Label, ModalityName, TaskName
+from models.manifest import BackboneRef
 
 T = TypeVar("T")
 JobStatus = Literal["validating_files", "queued", "running", "succeeded", "failed", "cancelled"]
@@ -208,7 +210,7 @@ class Tap(Result):
 
 
 class Backbone(Result):
-    """A pretrained backbone."""
+    """A pretrained backbone; of a variant also its original, its precision and its measured effect."""
 
     id: str
     modality: ModalityName
@@ -216,9 +218,14 @@ class Backbone(Result):
     parameters: int
     embedding_dim: int
     taps: tuple[Tap, ...] = ()
+    default_tap: str | None = None
+    baseline: bool = False
     licence: str
     source: str
     ready: bool = True
+    variant_of: BackboneRef | None = None
+    precision: Precision | None = None
+    effect: Effect | None = None
 
 
 class Score(Result):

@@ -39,13 +39,25 @@ def list_backbones(session: Session) -> None:
 def show(
     session: Session, backbone_id: Annotated[str, typer.Argument(metavar="BACKBONE", help="Its id.")]
 ) -> None:
-    """Show one backbone."""
+    """Show one backbone. A tap has its dimensions and its depth: 0 at the input, 1 at the top."""
     backbone: Backbone = session.client.backbones.retrieve(backbone_id)
     fields = {name: column(backbone) for name, column in COLUMNS.items()}
-    taps = [f"{tap.name} ({tap.dim} at {tap.depth:g})" for tap in backbone.taps]
-    session.out.record(
-        backbone, {**fields, "taps": taps, "source": backbone.source, "digest": backbone.digest}
-    )
+    session.out.record(backbone, {**fields, **_details(backbone)})
+
+
+def _details(backbone: Backbone) -> dict[str, object]:
+    """What a listing leaves out; None where it is not so."""
+    effect = backbone.effect and backbone.effect.model_dump()
+    return {
+        "baseline": backbone.baseline or None,
+        "default tap": backbone.default_tap,
+        "taps": [f"{tap.name} ({tap.dim} at {tap.depth:.2g})" for tap in backbone.taps],
+        "variant of": backbone.variant_of and backbone.variant_of.id,
+        "precision": backbone.precision,
+        "effect": effect and _effect(effect),
+        "source": backbone.source,
+        "digest": backbone.digest,
+    }
 
 
 @app.command()

@@ -26,13 +26,14 @@ _NOT_IN_NAME = re.compile(r"[^a-z0-9._-]+")
 
 @dataclass(frozen=True)
 class Plan:
-    """`target` is the model name to publish under; backbones are `(id, digest)`; `parent` is the digest of
+    """`target` is the model name to publish under; backbones are `(id, digest)`, behind them the tap where
+    one was asked for; `parent` is the digest of
     the artefact that the job starts from; `names` is where class names are embedded."""
 
     target: str
     task: TaskName
     modality: ModalityName
-    backbones: Sequence[tuple[str, str]]
+    backbones: Sequence[Sequence[str]]
     baselines: Sequence[tuple[str, str]]
     parent: str | None = None
     names: tuple[str, str] | None = None
@@ -64,10 +65,11 @@ class Planner:
         training: Source,
         method: Mapping[str, Any],
     ) -> Plan:
-        """`model` is a backbone id, an existing model (its backbone, a new version of it), or "auto";
-        `method` the description of the method."""
+        """`model` is a backbone id, also with a tap (`id@tap`), an existing model (its backbone, a new
+        version of it), or "auto"; `method` the description of the method."""
         training.check_trainable(self.max_classes, labels_optional=method["labels_optional"])
         modality = training.input.modality
+        model, tap = _split(model)
         target, parent, cards = self._resolve(session, tenant, model, modality)
         for card in cards:
             if card.modality != modality:
@@ -81,7 +83,7 @@ class Planner:
             target=_target(suffix, target, modality),
             task=training.task,
             modality=modality,
-            backbones=[(card.id, card.digest) for card in cards],
+            backbones=[(card.id, card.digest, *_known_tap(card, tap)) for card in cards],
             baselines=[(card.id, card.digest) for card in others],
             parent=parent,
             names=self._names() if "names" in method["needs"] else None,
@@ -131,6 +133,27 @@ class Planner:
             raise NotFound(
                 "model names neither a backbone (see GET /v1/backbones) nor a model of yours.", param="model"
             ) from error
+
+
+def _split(model: str) -> tuple[str, str | None]:
+    """`text/minilm-l6@layer_3` -> the backbone and the tap; anything else is left whole."""
+    name, at, tap = model.partition("@")
+    return (name, tap) if at and "/" in name else (model, None)
+
+
+def _known_tap(card: BackboneCard, tap: str | None) -> tuple[str, ...]:
+    """The tap that was asked for, if one was. Raises InvalidInput naming those there are."""
+    if tap is None:
+        return ()
+    try:
+        return (card.tap(tap).name,)
+    except KeyError:
+        known = ", ".join(one.name for one in card.taps)
+        raise InvalidInput(
+            f"{card.id} has no such tap; it has {known}, and a+b joins two.",
+            code="unknown_tap",
+            param="model",
+        ) from None
 
 
 def _model_of(session: Session, tenant: str, reference: str) -> Model | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from app.db.tables import Job
 from app.services.data import DataSource
 from app.settings import Settings
+from models.backbone import BackboneCard
 from models.dataset import Pack
 from models.errors import JobFailed, NotFound
 from models.fitspec import BackboneChoice, FitSpec
@@ -15,6 +16,8 @@ from models.shelf import Shelf
 from models.store import BlobStore
 
 SPEC = "fitspec.json"
+CHOOSING = frozenset({"auto", "select_layer"})
+"""Methods that choose among the taps of a backbone; others take the default one, or that asked for."""
 
 
 class SpecBuilder:
@@ -37,7 +40,7 @@ class SpecBuilder:
             training_digest=packs["training"],
             validation_pack=self._optional(packs["validation"]),
             unlabelled_pack=self._optional(packs["unlabelled"]),
-            backbones=self._choices(job.spec["backbones"]),
+            backbones=self._choices(job.spec["backbones"], every=job.method in CHOOSING),
             baselines=self._choices(job.spec["baselines"]),
             method=job.method,
             hyperparameters=job.hyperparameters,
@@ -72,10 +75,13 @@ class SpecBuilder:
     def _optional(self, digest: str | None) -> str | None:
         return None if digest is None else self._path(digest)
 
-    def _choices(self, backbones: Sequence[Sequence[str]]) -> tuple[BackboneChoice, ...]:
-        return tuple(self._choice(name, digest) for name, digest in backbones)
+    def _choices(
+        self, backbones: Sequence[Sequence[str]], *, every: bool = True
+    ) -> tuple[BackboneChoice, ...]:
+        """`(id, digest)`, or with the tap that was asked for; `every`: the method chooses among taps."""
+        return tuple(self._choice(*place, every=every) for place in backbones)
 
-    def _choice(self, name: str, digest: str) -> BackboneChoice:
+    def _choice(self, name: str, digest: str, tap: str | None = None, *, every: bool) -> BackboneChoice:
         try:
             card, folder = self.shelf.get(name)
         except NotFound:
@@ -86,7 +92,12 @@ class SpecBuilder:
             id=card.id,
             digest=card.digest,
             folder=str(folder.resolve()),
-            taps=card.trial_taps(),
+            taps=(tap,) if tap else _taps(card, every),
             baseline=card.baseline,
             variant_of=None if card.variant_of is None else card.variant_of.digest,
         )
+
+
+def _taps(card: BackboneCard, every: bool) -> tuple[str, ...]:
+    """The taps that a job may use. Those of a baseline are cheap, different views of the raw input."""
+    return card.trial_taps() if every or card.baseline else (card.default_tap,)

@@ -39,6 +39,7 @@ TORCHVISION = (
     "regnet_y_400mf",
     "convnext_tiny",
     "vit_b_16",
+    "vit_b_32",
     "swin_t",
 )
 TEXT = ("Bert", "Roberta", "MPNet", "DistilBert", "Electra", "Albert")

@@ -153,7 +153,9 @@ def test_hyperparameters_have_a_closed_schema(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
     assert validator.is_valid({})
-    assert validator.is_valid(dict.fromkeys(schema["properties"], "auto"))
+    auto = dict.fromkeys(schema["properties"], "auto")
+    assert validator.is_valid(auto)
+    assert info.hyperparameters.model_validate(auto) == info.hyperparameters()
     assert not validator.is_valid({"unheard_of": 1})
     with pytest.raises(ValidationError):
         info.hyperparameters.model_validate({"unheard_of": 1})

@@ -171,3 +171,16 @@ def test_prefer_wait_answers_when_time_is_up(idle: TestClient) -> None:
     answer = create(idle, prefer="wait=1")
     assert answer.json()["status"] == "queued"
     assert answer.headers["preference-applied"] == "wait=1"
+
+
+def test_a_tap_may_be_asked_for(client: TestClient, fit: Callable[..., Job]) -> None:
+    rows = "\n".join(json.dumps(row) for row in TEXTS).encode()
+    asked = {"method": {"type": "logistic"}, "suffix": "tapped"}
+    job = fit("tapped.jsonl", rows, model="text/minilm-l6@layer_4+first_word", **asked)
+    assert job["result"]["tap"] == "layer_4+first_word"
+    found = client.post("/v1/predictions", json={"model": "tapped", "input": "my parcel is late"}).json()
+    assert found["data"][0]["label"] == "delivery"
+    assert fit("tapped.jsonl", rows, model="text/minilm-l6", **asked)["result"]["tap"] == "sentence"
+    body = {"model": "text/minilm-l6@attic", "training_file": job["training_file"]}
+    refused = client.post("/v1/fine_tuning/jobs", json=body)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "unknown_tap")

@@ -369,6 +369,7 @@ def change_weights(folder: Path, change: Callable[[dict[str, Any]], object]) -> 
         (lambda w: w.pop("encoder.layer.0.output.dense.weight"), "missing_keys", "encoder.layer.0.output"),
         (lambda w: w.update({"encoder.layer.9.bias": torch.zeros(2)}), "extra_keys", "encoder.layer.9.bias"),
         (lambda w: w.update({"embeddings.LayerNorm.bias": torch.zeros(3)}), "weights", "shapes"),
+        (lambda w: w["embeddings.LayerNorm.bias"].fill_(float("nan")), "non_finite", "NaN"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(

@@ -85,11 +85,12 @@ BOTH_WAYS: list[Node] = [
     [
         [("Relu", ["x"], "a"), ("Relu", ["a"], "y")],  # nothing tells the channels
         [("Conv", ["x", "k"], "a"), *BOTH_WAYS],
+        [("MaxPool", ["x"], "a"), ("GlobalAveragePool", ["a"], "y")],  # nothing is learnt
         [("Flatten", ["x"], "a"), ("MatMul", ["a", "w"], "y")],  # vectors need no pooling
     ],
 )
 def test_where_nothing_is_sure_nothing_is_offered(nodes: list[Node]) -> None:
-    assert places(nodes, ["N", 4, 4]) == []
+    assert places(nodes, ["N", 4, 4], MaxPool={"kernel_shape": [2]}) == []
 
 
 def test_an_import_offers_its_stages_in_both_forms(tmp_path: Path) -> None:

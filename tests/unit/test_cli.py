@@ -522,6 +522,19 @@ def test_what_goes_wrong_on_the_training_side_is_an_error(
     assert message in result.stderr
 
 
+def test_a_backbone_is_shown_with_its_default_tap_and_a_variant_with_its_effect(service: Service) -> None:
+    assert "default tap" not in durian("backbones", "show", "text/minilm-l6").stdout
+    effect = {"task": "intents", "kind": "classification", "examples": 9, "method": "logistic"}
+    effect |= {"metric": "accuracy", "original": 0.91, "variant": 0.9, "hits": -0.01, "hits_error": 0.01}
+    effect |= {"loss": 0.02, "loss_error": 0.01, "agreement": 0.99, "cosine_mean": 1.0, "cosine_least": 0.9}
+    effect |= {"bytes": 10, "bytes_original": 40, "speed": 1.5}
+    variant = {"variant_of": {"id": "text/a", "digest": "d"}, "precision": "int8", "effect": effect}
+    service.routes["GET", "/v1/backbones/text/minilm-l6"] = BACKBONE | variant | {"default_tap": "sentence"}
+    shown = durian("backbones", "show", "text/minilm-l6").stdout
+    for words in ("sentence", "text/a", "int8", "0.9100 -> 0.9000 on intents", "4.0 x smaller"):
+        assert words in shown
+
+
 SOUND = {"id": "a/b", "ok": True, "taps": 2, "batch_difference": 2e-7, "seconds": 0.25}
 BROKEN = {"id": "c/[d]", "ok": False, "seconds": 0.1, "code": "corrupt_artefact", "message": "It is not."}
 

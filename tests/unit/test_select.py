@@ -187,3 +187,14 @@ def test_at_one_shot_names_that_tell_the_classes_apart_are_used() -> None:
         winner = pick(given).winner
         assert winner.source.uses_names == used
         assert winner.evidence.loss is None
+
+
+def test_a_baseline_that_is_better_on_every_row_wins_against_long_tails() -> None:
+    """A few huge errors of the champion must not hide that the other hardly errs at all."""
+    rng = np.random.default_rng(1)
+    y = np.linspace(1, 9, 24)[:, None]
+    exact = (y @ rng.normal(size=(1, 3)) + 0.01 * rng.normal(size=(24, 3))).astype(np.float32)
+    poor = (y @ rng.normal(size=(1, 3)) + 3 * rng.standard_t(1.5, size=(24, 3))).astype(np.float32)
+    real, raw = (Problem(X, y, "regression", ("value",)) for X in (poor, exact))
+    choice = pick(source(real, "real"), source(raw, "raw", baseline=True))
+    assert choice.winner.source.backbone.id == "raw"

@@ -21,15 +21,13 @@ from models.errors import InvalidInput
 from training.backbones.forms import stat, width
 from training.backbones.graph import FLOAT, INT64, UINT8, Dims, GraphWriter
 from training.backbones.operators import opset_of
-from training.backbones.part import Part, fit_input, shape_of, specialise
+from training.backbones.part import MASK, TYPES, Part, fit_input, shape_of, specialise
 from training.backbones.places import Place, stage_ends
 from training.backbones.pool import mean_rest, pool_both, pool_vector, show
 from training.backbones.reductions import reduce_per_item
 from training.backbones.spec import Frontend, ImportSpec, Pool, feed_shape
 
 EMBEDDING = "embedding"
-MASK = "attention_mask"
-TYPES = "token_type_ids"
 
 
 @dataclass(frozen=True)
@@ -145,15 +143,23 @@ def _absorb(
 
 def _shapes(model: onnx.ModelProto, part: Part) -> tuple[Dims, list[Place]]:
     """The shape of the part's output, and the places below it."""
+    told = shape_of(part.model.graph.output, part.output)
     try:
         inferred = onnx.shape_inference.infer_shapes(model)
-        shape = shape_of(inferred.graph.output, part.output)
+        shape = _joined(shape_of(inferred.graph.output, part.output), told)
     except onnx.shape_inference.InferenceError:
         shape = None
     if shape is None:
         message = f"The rank of the {part.label}'s output cannot be told: export it with its shapes."
         raise InvalidInput(message, code="output_shape", param="output")
     return shape, stage_ends(inferred, part.input, part.output)
+
+
+def _joined(inferred: Dims | None, told: Dims | None) -> Dims | None:
+    """What is inferred, and where that is no number what the model says: the trial tells whether it is so."""
+    if inferred is None or told is None or len(inferred) != len(told):
+        return inferred or told
+    return [mine if isinstance(mine, int) else its for mine, its in zip(inferred, told, strict=True)]
 
 
 def _text(g: GraphWriter, main: Part, ids: str, dims: Dims) -> _Body:

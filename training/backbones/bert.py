@@ -47,7 +47,8 @@ class BertConfig:
 
 def tap_names(config: BertConfig) -> tuple[str, ...]:
     """The taps from the bottom to the top."""
-    return (*both_forms("layer", range(config.layers + 1)), FIRST_WORD, SENTENCE)
+    lower, last = range(config.layers), [config.layers]
+    return (*both_forms("layer", lower), FIRST_WORD, *both_forms("layer", last), SENTENCE)
 
 
 def write_bert(weights: Weights, config: BertConfig) -> bytes:

@@ -37,13 +37,22 @@ class Part:
         return shape_of(self.model.graph.input, self.input)
 
 
+MASK = "attention_mask"
+TYPES = "token_type_ids"
+BESIDE = frozenset((MASK, TYPES))
+"""Inputs that text models take beside their token ids."""
+
+
 def choose_part(model: onnx.ModelProto, input: str | None, output: str | None, label: str = "model") -> Part:
-    """Find the named input and output (each may be None where there is only one).
+    """Find the named input and output (each may be None where there is only one, `BESIDE` not counted).
 
     Raises InvalidInput (code `input`, `output`) listing the names there are, or `output_shape` where the
     output is not float32.
     """
-    source = _choose([value.name for value in open_inputs(model)], input, "input", label)
+    inputs = [value.name for value in open_inputs(model)]
+    if input is None and len(others := [name for name in inputs if name not in BESIDE]) == 1:
+        inputs = others
+    source = _choose(inputs, input, "input", label)
     target = _choose([value.name for value in model.graph.output], output, "output", label)
     if element_type(model.graph.output, target) != FLOAT:
         message = f"The {label}'s output must be float32: export it so."

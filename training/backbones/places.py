@@ -1,8 +1,8 @@
 """Where in a stranger's graph pooled features may be taken: the ends of its stages.
 
-A place is a tensor that all the data passes, as the output of a block of a network does, and that a layer
-reads whose form tells which axis holds the channels. Of each resolution the last one counts; a network of
-one resolution, as a transformer is, has one at each quarter of its places.
+A place is a tensor that all the data passes, as the output of a block of a network does, that lies above a
+layer with weights, and that a layer reads whose form tells which axis holds the channels. Of each resolution
+the last one counts; a network of one resolution, as a transformer is, has one at each quarter of its places.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ FEW_STAGES = 3
 _POOLS = ("MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool")
 _FIRST = frozenset((*_POOLS, "Conv", "BatchNormalization", "InstanceNormalization"))
 _LAST = frozenset(("LayerNormalization", "MatMul", "Gemm"))
+_LAYERS = frozenset(("Conv", "ConvTranspose", "Gather", "Gemm", "LSTM", "GRU", "MatMul"))
 _SHAPES = frozenset(("Shape", "Size"))
 
 
@@ -77,12 +78,22 @@ def _places(model: onnx.ModelProto, source: str, target: str) -> Iterator[Place]
     for node in nodes:
         for name in node.input:
             readers.setdefault(name, set()).add(node.op_type)
+    begin = _first_layer(model.graph)
     for index, tensor in _passed(nodes, source, target):
         dims = _dims(shapes.get(tensor))
         last = _channels_last(readers.get(tensor, set()))
-        if last is None or len(dims) < 3 or not isinstance(dims[-1 if last else 1], int):
+        if index < begin or last is None or len(dims) < 3 or not isinstance(dims[-1 if last else 1], int):
             continue
         yield Place(tensor, dims, last, (index + 1) / (len(nodes) + 1))
+
+
+def _first_layer(graph: onnx.GraphProto) -> int:
+    """Index of the first node that has a matrix or kernel of weights: before it, there is only the input."""
+    stored = {tensor.name for tensor in graph.initializer if len(tensor.dims) > 1}
+    for index, node in enumerate(graph.node):
+        if node.op_type in _LAYERS and stored.intersection(node.input):
+            return index
+    return len(graph.node)
 
 
 def _passed(nodes: Sequence[onnx.NodeProto], source: str, target: str) -> Iterator[tuple[int, str]]:

@@ -7,7 +7,7 @@ Methods do not import each other.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from models.base import ModalityName, TaskName
 from training.heads import Activation, Head, Scores
@@ -127,6 +127,15 @@ class Hyperparameters(BaseModel):
     """A method's settings as a user may give them. Its JSON schema is served by the API."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto_as_if_left_out(cls, given: Any) -> Any:
+        """Where `auto` is the default: pydantic would hold a number's bounds against the word."""
+        if not isinstance(given, Mapping):
+            return given
+        auto = {name for name, field in cls.model_fields.items() if field.default == "auto"}
+        return {name: value for name, value in given.items() if name not in auto or value != "auto"}
 
     @abstractmethod
     def grid(self, problem: Problem) -> list[Setting]:

@@ -41,6 +41,7 @@ from training.select import clearly_better
 
 Taps = Annotated[tuple[str, ...], Field(min_length=1, max_length=8)]
 _TAPS = 4
+_MOST_FOLDS = 5
 _RESTRAINTS = (10.0, 1.0)
 _LOSS_ERRORS, _HIT_ERRORS = 1.0, 0.0  # by how much the layers must help to be let loose
 
@@ -82,7 +83,7 @@ class Progressive:
         given = ProgressiveHyperparameters.model_validate(job.spec.hyperparameters)
         real = [source.backbone for source in job.sources if not source.backbone.baseline]
         study = _Study.of(job, given, (real or [job.sources[0].backbone])[0])
-        folds = Folds(job.folds.fold)
+        folds = Folds(np.where(job.folds.fold >= 0, job.folds.fold % _MOST_FOLDS, -1))
         evidence = study.choose(folds)
         setting: Setting = {**evidence.setting}
         if study.problem.activation != "identity":

@@ -121,7 +121,8 @@ def _draw(backbone: Backbone, train: Examples, test: Embedded, shots: int, seed:
     drawn = _embed(backbone, train.take(train.draw(shots, seed)))
     default = backbone.card.default_tap
     plain = _accuracy(_source(drawn, default, seed), "logistic", {"C": _PLAIN_C}, 1.0, test)
-    return [_chosen(drawn, test, offered, plain, seed) for offered in (backbone.card.trial_taps(), (default,))]
+    offers = (backbone.card.trial_taps(), (default,))
+    return [_chosen(drawn, test, offered, plain, seed) for offered in offers]
 
 
 def _source(drawn: Embedded, tap: str, seed: int) -> Source:

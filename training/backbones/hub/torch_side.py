@@ -105,8 +105,13 @@ def run_each(model: Any, forward: Forward, examples: Sequence[Sequence[Any]]) ->
 def run_taps(
     model: Any, forward: Forward, names: Sequence[str], examples: Sequence[Sequence[Any]]
 ) -> tuple[dict[str, Features], Forward]:
-    """`run_each` by the taps' names, less those that are the last one already; and `forward` of the rest."""
+    """`run_each` by the taps' names, less those that are the last one already; and `forward` of the rest.
+
+    Raises InvalidInput as `run_each`, and `non_finite`.
+    """
     every = dict(zip(names, run_each(model, forward, examples), strict=True))
+    if not all(np.isfinite(rows).all() for rows in every.values()):
+        raise refused("The weights give NaN or infinity on ordinary input: check the file.", "non_finite")
     kept = distinct(every, names[-1])
 
     def forward_kept(model: Any, *inputs: Any) -> list[Any]:
