@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.backbone import split_tap
+from models.backbone import read_card, split_tap
 from models.base import sha256
 from models.dataset import Pack
 from models.errors import CorruptArtefact, JobFailed
@@ -108,14 +108,20 @@ class Job:
                 problem = Problem(
                     X, data.y, self.spec.task, data.names, self.spec.seed, target.get(tap), self._marks
                 )
-                parts = split_tap(tap)
-                widths = tuple(labelled[part].shape[1] for part in parts) if len(parts) > 1 else ()
-                found.append(Source(choice, tap, problem, names.get(tap), widths=widths))
+                found.append(Source(choice, tap, problem, names.get(tap), widths=_widths(choice, tap)))
         return found
 
     @property
     def _marks(self) -> NDArray[np.bool_] | None:
         return self.data.in_target if self.spec.unlabelled_pack else None
+
+
+def _widths(choice: BackboneChoice, tap: str) -> tuple[int, ...]:
+    """The dimensions of a joined tap's parts; empty for a plain one."""
+    if len(split_tap(tap)) == 1:
+        return ()
+    card = read_card(Path(choice.folder))
+    return tuple(card.tap(part).dim for part in split_tap(tap))
 
 
 @dataclass(frozen=True, eq=False)

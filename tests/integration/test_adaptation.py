@@ -54,7 +54,7 @@ def adapt(client: TestClient, upload: Callable[..., Any]) -> Callable[..., Any]:
         if there is not None:
             files["unlabelled_file"] = upload("target.jsonl", there).json()["id"]
         chosen = {"type": method, method: {"hyperparameters": hyperparameters}}
-        body = {"model": "signal/raw", "suffix": "adapted", "method": chosen, **files}
+        body = {"model": "signal/raw@snv", "suffix": "adapted", "method": chosen, **files}
         return client.post("/v1/fine_tuning/jobs", json=body, headers={"prefer": "wait=60"})
 
     return run

@@ -306,3 +306,30 @@ def test_every_error_is_one_of_ours(tmp_path: Path) -> None:
         path.write_bytes(data[:end])
         with pytest.raises(DurianError):
             adapted(path, tiny.IMAGE_SPEC | {"pool": "channels_first"}, "map")
+
+
+def test_the_mask_and_token_types_need_not_be_told_from_the_ids(tmp_path: Path) -> None:
+    assert choose_part(load_model(tiny.text_model(tmp_path / "m.onnx")), None, None).input == "ids"
+    dims = ("n", 3)
+    two = [tiny.value(name, dims) for name in ("a", "b")]
+    tiny.save(tmp_path / "m.onnx", [helper.make_node("Add", ["a", "b"], ["y"])], two, [tiny.value("y", dims)])
+    with pytest.raises(InvalidInput, match="2 inputs, so name the one to use: a, b"):
+        choose_part(load_model(tmp_path / "m.onnx"), None, None)
+
+
+def test_a_width_that_cannot_be_inferred_is_the_declared_one(tmp_path: Path) -> None:
+    """The model's own word is taken, and the trial run finds out whether it is kept."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Gather", ["shape", "order"], ["turned"]),
+        helper.make_node("Reshape", ["x", "turned"], ["y"]),
+    ]
+    order = {"order": np.array([0, 3, 1, 2], np.int64)}
+    for told in (8, "d"):
+        declared = [tiny.value("y", ("n", told, 3, 8))]
+        tiny.save(tmp_path / "m.onnx", nodes, [tiny.value("x", ("n", 3, 8, 8))], declared, order)
+        if told == 8:
+            assert adapted(tmp_path / "m.onnx", tiny.IMAGE_SPEC | {"pool": "channels_first"}).dim == 8
+        else:
+            with pytest.raises(InvalidInput, match="width of the output is not fixed"):
+                adapted(tmp_path / "m.onnx", tiny.IMAGE_SPEC | {"pool": "channels_first"})
