@@ -49,10 +49,11 @@ def test_costly_methods_stay_out_of_large_problems() -> None:
         ("text", 100, 0.5, 30, "finetune"),
         ("text", 100, 0.95, 30, None),  # good enough frozen
         ("text", 100, 0.5, 1, None),  # no time
-        ("text", 3000, 0.95, 30, "finetune"),
+        ("text", 3000, 0.95, 600, "finetune"),
+        ("text", 3000, 0.95, 30, None),
         ("image", 100, 0.5, 30, None),
-        ("image", 500, 0.95, 30, "lora"),
-        ("audio", 5000, 0.95, 30, "finetune"),
+        ("image", 500, 0.95, 120, "lora"),
+        ("audio", 5000, 0.95, 1000, "finetune"),
     ],
 )
 def test_deep_methods_want_data_and_time(
