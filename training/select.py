@@ -27,7 +27,7 @@ from training.evaluate import Evidence, cross_validate
 from training.folds import Folds
 from training.members import member_key
 from training.methods import METHODS
-from training.methods.base import Setting
+from training.methods.base import Problem, Setting
 from training.portfolio import POOL, REFERENCE, large, names_speak, rivals, standard_error
 from training.source import Source
 
@@ -39,6 +39,7 @@ _TAP_LOSS_ERRORS, _TAP_HIT_ERRORS = 1.0, 0.0
 EVERY, DEFAULT, OTHERS, WEAKEST = slice(None), slice(1), slice(1, None), slice(3, None)
 """Settings of a method's grid; the weakest is the last of the four penalties of logistic regression."""
 _SCREENED = 4  # sources that are cross-validated where there are more
+_RANKED = 600  # rows that LogME ranks taps by: its eigendecompositions would cost more than the fit
 _ENOUGH = 400  # held-out rows that tell one source from another
 
 
@@ -106,7 +107,16 @@ def _logme(source: Source) -> float:
     from training.relatedness.logme import logme
     from training.relatedness.rank import spectrum_of  # here: rarely asked for
 
-    return logme(spectrum_of(source.raw))
+    return logme(spectrum_of(_thinned(source.raw)))
+
+
+def _thinned(problem: Problem) -> Problem:
+    """At most so many rows as a ranking of taps needs, of every class its share."""
+    step = -(-len(problem) // _RANKED)
+    order = (
+        np.argsort(problem.y, kind="stable") if problem.task == "classification" else np.arange(len(problem))
+    )
+    return problem.take(order[::step])
 
 
 def _unjudged(source: Source) -> Choice:

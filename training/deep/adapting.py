@@ -65,7 +65,7 @@ def _plan(
     ground: Ground, method: str, given: AdaptHyperparameters, make: Make, own: Mapping[str, Value]
 ) -> tuple[Rows, Tuning]:
     """The unlabelled target where the trunk ends, and what is trained."""
-    blocks = blocks_to_adapt(given, len(ground.blocks))
+    blocks = blocks_to_adapt(given, len(ground.blocks)) if given.blocks not in ("auto", 0) else 0
     tap, rates = rates_of(ground, given, blocks) if blocks else (ground.lowest(ground.card.default_tap), {})
     units = units_for(given, blocks)
     setting: Setting = {"blocks": blocks, "bottleneck": units, "weight": given.weight, **own}
