@@ -40,6 +40,7 @@ EVERY, DEFAULT, OTHERS, WEAKEST = slice(None), slice(1), slice(1, None), slice(3
 """Settings of a method's grid; the weakest is the last of the four penalties of logistic regression."""
 _SCREENED = 4  # sources that are cross-validated where there are more
 _RANKED = 600  # rows that LogME ranks taps by: its eigendecompositions would cost more than the fit
+_RANKED_CLASSES = 20  # that it wants to see at least
 _ENOUGH = 400  # held-out rows that tell one source from another
 
 
@@ -85,12 +86,13 @@ def choose(
     reference = REFERENCE[sources[0].problem.task] if method == AUTO else method
     listed = shortlist(sources, score or _logme) if folds.count else sources
     screened = _screen(listed, reference, hyperparameters, folds, progress)
-    source = _best_source(screened).source if screened else sources[0]
+    best = _best_source(screened) if screened else None
+    source = sources[0] if best is None else best.source
     rejected = tuple(trial for trial in screened if trial.source is not source)
     if method != AUTO:
         trials = try_method(source, method, hyperparameters, folds)
         return Choice(challenge(trials[0], trials[1:]), (*rejected, *trials))
-    found = _among_methods(source, folds, progress) if folds.count else _unjudged(source)
+    found = _among_methods(source, folds, progress, best) if folds.count else _unjudged(source)
     return Choice(found.winner, (*rejected, *found.trials))
 
 
@@ -111,12 +113,29 @@ def _logme(source: Source) -> float:
 
 
 def _thinned(problem: Problem) -> Problem:
-    """At most so many rows as a ranking of taps needs, of every class its share."""
-    step = -(-len(problem) // _RANKED)
-    order = (
-        np.argsort(problem.y, kind="stable") if problem.task == "classification" else np.arange(len(problem))
-    )
-    return problem.take(order[::step])
+    """About as many rows as a ranking of taps needs.
+
+    Of many classes some, with all their examples: fewer examples of each would favour other taps (a joined
+    one needs more of them). Then of every class its share.
+    """
+    if len(problem) <= _RANKED:
+        return problem
+    if problem.task == "classification":
+        problem = _some_classes(problem, max(_RANKED_CLASSES, _RANKED * len(problem.labels) // len(problem)))
+        order = np.argsort(problem.y, kind="stable")
+    else:
+        order = np.arange(len(problem))
+    return problem.take(order[:: -(-len(problem) // _RANKED)])
+
+
+def _some_classes(problem: Problem, count: int) -> Problem:
+    """The examples of so many classes, evenly spread over all."""
+    if count >= len(problem.labels):
+        return problem
+    classes = np.linspace(0, len(problem.labels) - 1, count).round().astype(int)
+    part = problem.take(np.flatnonzero(np.isin(problem.y, classes)))
+    labels = tuple(problem.labels[place] for place in classes)
+    return replace(part, y=np.searchsorted(classes, part.y), labels=labels)
 
 
 def _unjudged(source: Source) -> Choice:
@@ -127,16 +146,18 @@ def _unjudged(source: Source) -> Choice:
     return Choice(trial, (trial,))
 
 
-def _among_methods(source: Source, folds: Folds, progress: Progress) -> Choice:
+def _among_methods(source: Source, folds: Folds, progress: Progress, screened: Trial | None) -> Choice:
     """Class names or not, then every method of the portfolio, then the pool of them all."""
     reference = REFERENCE[source.problem.task]
     names = [reference, *rivals(source.problem)]
-    # Of a large problem's penalties only the weakest has been seen to come near the default.
-    more = WEAKEST if large(source.problem) else OTHERS
-    kept, *rejected = _with_names(source, reference, folds)
+    if large(source.problem):
+        (kept, *rejected), others = _by_heats(source, reference, folds, screened)
+    else:
+        kept, *rejected = _with_names(source, reference, folds)
+        others = try_method(kept.source, reference, {}, folds, OTHERS)
     tried, bests = [kept], []
     for done, name in enumerate(names):
-        trials = try_method(kept.source, name, {}, folds, more if name == reference else EVERY)
+        trials = others if name == reference else try_method(kept.source, name, {}, folds)
         tried += trials
         trials = [kept, *trials] if name == reference else trials
         bests.append(challenge(trials[0], trials[1:]))
@@ -144,6 +165,24 @@ def _among_methods(source: Source, folds: Folds, progress: Progress) -> Choice:
     pool = [] if _flawless(bests[0]) else _pool(kept.source, tried, folds)
     champion = next((trial for trial in pool if _pool_helps(trial, bests[0])), bests[0])
     return Choice(challenge(champion, bests), (*rejected, *tried, *pool))
+
+
+def _by_heats(
+    source: Source, reference: str, folds: Folds, screened: Trial | None
+) -> tuple[list[Trial], list[Trial]]:
+    """For large problems: the reference's default as `_with_names` gives it, and its weakest penalty.
+
+    What only competes is tried on as many folds as tell one from another, and on all of them once it leads.
+    """
+    heat = folds.part(_ENOUGH)
+    plain = screened or try_method(source, reference, {}, heat, DEFAULT)[0]
+    leader, *rejected = _with_names(source, reference, heat, plain)
+    kept = try_method(leader.source, reference, {}, folds, DEFAULT)[0]
+    weakest = try_method(leader.source, reference, {}, heat, WEAKEST)
+    if weakest and _loss(weakest[0]) < _loss(leader):
+        weakest = try_method(leader.source, reference, {}, folds, WEAKEST)
+        return [kept, *rejected], weakest
+    return [kept, *rejected, *weakest], []
 
 
 def _flawless(trial: Trial) -> bool:
@@ -237,9 +276,9 @@ def _screen(
     return trials
 
 
-def _with_names(source: Source, reference: str, folds: Folds) -> list[Trial]:
+def _with_names(source: Source, reference: str, folds: Folds, plain: Trial | None = None) -> list[Trial]:
     """The reference's default, with or without class names as is better, first; then what lost to it."""
-    plain = try_method(source, reference, {}, folds, DEFAULT)[0]
+    plain = plain or try_method(source, reference, {}, folds, DEFAULT)[0]
     if source.names is None:
         return [plain]
     named = try_method(replace(source, uses_names=True), reference, {}, folds, DEFAULT)[0]

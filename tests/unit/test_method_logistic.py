@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -57,6 +59,17 @@ def test_single_precision_is_used_for_large_problems_and_agrees() -> None:
     head = LOGISTIC.fit(problem, [{"C": 10.0}])[0].head
     model = LogisticRegression(C=10.0, tol=1e-6, max_iter=10_000).fit(problem.X, problem.y)
     np.testing.assert_allclose(scores(head, problem.X), model.predict_proba(problem.X), atol=5e-4)
+
+
+def test_rough_fits_of_large_problems_leave_out_dimensions_of_no_power() -> None:
+    problem = noisy(400, 120, 50)
+    faint = np.arange(120) % 3 == 0
+    problem = replace(problem, X=problem.X * np.where(faint, 0.01, 1.0).astype(np.float32))
+    exact, rough = (LOGISTIC.fit(problem, [{"C": 10.0}], rough=rough)[0].head for rough in (False, True))
+    assert exact.weight[:, faint].any()
+    assert not rough.weight[:, faint].any()
+    assert rough.weight[:, ~faint].any(axis=0).mean() > 0.9
+    np.testing.assert_allclose(scores(rough, problem.X), scores(exact, problem.X), atol=0.02)
 
 
 def test_label_that_everybody_has_stays_finite() -> None:

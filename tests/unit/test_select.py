@@ -13,7 +13,7 @@ from tests.training_support import blobs
 from training.folds import make_folds
 from training.methods import METHODS
 from training.methods.base import Problem
-from training.select import AUTO, Choice, choose, shortlist
+from training.select import AUTO, Choice, _thinned, choose, shortlist
 from training.source import Source
 
 
@@ -198,3 +198,40 @@ def test_a_baseline_that_is_better_on_every_row_wins_against_long_tails() -> Non
     real, raw = (Problem(X, y, "regression", ("value",)) for X in (poor, exact))
     choice = pick(source(real, "real"), source(raw, "raw", baseline=True))
     assert choice.winner.source.backbone.id == "raw"
+
+
+def many_classes(classes: int = 60, each: int = 12, dim: int = 24) -> Source:
+    """More classes than `auto` tries everything on; the names lie near the true centres."""
+    rng = np.random.default_rng(4)
+    centres = rng.normal(size=(classes, dim))
+    y = np.repeat(np.arange(classes), each)
+    X = (centres[y] + 0.9 * rng.normal(size=(len(y), dim))).astype(np.float32)
+    problem = Problem(X, y, "classification", tuple(f"c{c:02}" for c in range(classes)))
+    return Source(backbone("text"), "top", problem, (centres + 0.1).astype(np.float32))
+
+
+def test_taps_are_ranked_on_some_classes_with_all_their_examples() -> None:
+    """Fewer examples of every class would favour other taps than those that the model is fitted on."""
+    problem = many_classes(classes=150, each=10).raw
+    thin = _thinned(problem)
+    assert len(thin) == 600
+    assert np.bincount(thin.y).tolist() == [10] * 60
+    assert set(thin.labels) <= set(problem.labels)
+    first = np.flatnonzero(problem.y == problem.labels.index(thin.labels[1]))
+    assert np.array_equal(thin.X[thin.y == 1], problem.X[first])
+
+
+def test_of_few_large_classes_rows_are_ranked() -> None:
+    thin = _thinned(many_classes(classes=4, each=500).raw)
+    assert np.bincount(thin.y).tolist() == [125] * 4
+
+
+def test_of_a_large_problem_only_what_leads_is_tried_on_every_fold() -> None:
+    good = many_classes()
+    folds = make_folds(good.raw)
+    choice = choose([good], AUTO, {}, folds)
+    tested = {(t.source.uses_names, t.method, str(t.setting)): len(t.evidence.logits) for t in choice.trials}
+    assert choice.winner.source.uses_names
+    assert len(choice.winner.evidence.logits) == len(good.raw)
+    assert tested[(False, "logistic", "{'C': 10.0}")] < len(good.raw)
+    assert tested[(True, "logistic", "{'C': 10.0}")] == len(good.raw)
