@@ -7,7 +7,6 @@ import logging
 import signal
 from collections.abc import Sequence
 
-from app.decoding.channel import Channel
 from app.decoding.child import AT, BROKEN
 from app.decoding.limits import Limits
 from app.decoding.nursery import NURSERY, Nursery
@@ -96,18 +95,18 @@ class Decoders:
     def _prepare(
         self, header: Header, contents: Sequence[bytes], found: list[Prepared | DurianError]
     ) -> None:
-        with self._pool.lent() as channel:
-            channel.send(header, *contents)
+        with self._pool.lent() as child:
+            child.channel.send(header, *contents)
             for where in header["places"]:
-                reply = _reply(channel, SILENCE * self._limits.parsing(sum(header["sizes"])))
+                reply = child.reply(SILENCE * self._limits.parsing(sum(header["sizes"])))
                 found.append(_refusal(reply, where) or arrays_of(*reply)[""])
 
     def _pack(self, header: Header, where: str, *payload: bytes) -> Pack:
         patience = SILENCE * self._limits.parsing(sum(map(len, payload)))
         try:
-            with self._pool.lent() as channel:
-                channel.send(header, *payload)
-                while AT in (reply := _reply(channel, patience)).header:
+            with self._pool.lent() as child:
+                child.channel.send(header, *payload)
+                while AT in (reply := child.reply(patience)).header:
                     where = reply.header[AT]
         except Lost as lost:
             raise self._verdict(lost, where) from None
@@ -125,13 +124,6 @@ class Decoders:
             seconds = f"{self._limits.seconds:g} seconds"
             return fault(where, f"decoding this takes over {seconds}. Export it again.", "undecodable")
         return fault(where, "the content breaks its decoder. Export it again.", "undecodable")
-
-
-def _reply(channel: Channel, seconds: float) -> Frame:
-    reply = channel.receive(seconds)
-    if reply is None:
-        raise EOFError
-    return reply
 
 
 def _refusal(reply: Frame, where: str) -> DurianError | None:

@@ -29,7 +29,7 @@ class Limits:
 def bound(memory: int) -> None:
     """Bound this process for good: address space beyond what it has, no file written, no core dumped."""
     bounds = {
-        resource.RLIMIT_AS: address_space() + memory,
+        resource.RLIMIT_AS: _address_space() + memory,
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_NOFILE: _FILES,
@@ -40,9 +40,13 @@ def bound(memory: int) -> None:
         resource.setrlimit(what, (most, most))
 
 
-def address_space() -> int:
-    """Bytes that this process has mapped."""
+def _address_space() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_memory() -> int:
+    """Most bytes that this process has had in memory at a time."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def allow(seconds: float) -> None:

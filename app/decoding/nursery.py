@@ -15,19 +15,30 @@ from typing import Any
 import orjson
 
 from app.decoding.channel import Channel
+from app.decoding.child import LEAVES
 from app.decoding.limits import Limits
+from app.frames import Frame
 from models.errors import Unavailable
 
 TEMPLATE = "app.decoding.template"
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Child:
-    """A process that decodes, and the way to it."""
+    """A process that decodes, and the way to it. `leaves` once it has said that it ends."""
 
     pid: int
     channel: Channel
+    leaves: bool = False
+
+    def reply(self, seconds: float) -> Frame:
+        """What it says next. Raises EOFError when it has ended, TimeoutError after so much silence."""
+        reply = self.channel.receive(seconds)
+        if reply is None:
+            raise EOFError
+        self.leaves = reply.header.get(LEAVES, False)
+        return reply
 
 
 class Nursery:

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from app.decoding.channel import Channel
 from app.decoding.limits import Limits
 from app.decoding.nursery import Child, Nursery
 from models.errors import Unavailable
@@ -35,8 +34,8 @@ class Pool:
         self._closed = False
 
     @contextmanager
-    def lent(self) -> Iterator[Channel]:
-        """The way to a child that nobody else speaks to.
+    def lent(self) -> Iterator[Child]:
+        """A child that nobody else speaks to, and that is not lent again where the block says that it leaves.
 
         Raises Unavailable when none becomes free in half a minute. An EOFError or TimeoutError of the
         block means that the child ended, or has to: it is raised anew as Lost.
@@ -44,8 +43,8 @@ class Pool:
         child = self._take()
         well = False
         try:
-            yield child.channel
-            well = True
+            yield child
+            well = not child.leaves
         except (EOFError, TimeoutError, ConnectionError) as error:
             late = isinstance(error, TimeoutError)
             status = self._nursery.end(child, kill=late)
@@ -53,6 +52,9 @@ class Pool:
         except BaseException:
             self._nursery.end(child, kill=True)
             raise
+        else:
+            if not well:
+                self._nursery.end(child, kill=False)
         finally:
             self._give_back(child if well else None)
 
