@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +29,7 @@ from app.api import (
 )
 from app.api.gate import Gate
 from app.db.database import Database
+from app.decoding.decoders import Decoders
 from app.engine.engine import Engine
 from app.engine.limit import memory_limit
 from app.engine.memory import Memory
@@ -90,6 +91,7 @@ class Ground:
     blobs: BlobStore
     artefacts: Artefacts
     shelf: Shelf
+    decoders: Decoders
 
     @classmethod
     def of(cls, settings: Settings) -> Ground:
@@ -97,7 +99,13 @@ class Ground:
         db = Database(settings.database_url)
         db.migrate()
         blobs, artefacts = BlobStore(settings.blobs), Artefacts(settings.artefacts)
-        return cls(settings, db, blobs, artefacts, Shelf(settings.backbone_roots))
+        uploads = decoders(settings, settings.decoders)
+        return cls(settings, db, blobs, artefacts, Shelf(settings.backbone_roots), uploads)
+
+
+def decoders(settings: Settings, most: int) -> Decoders:
+    """Children that decode, at most so many at a time."""
+    return Decoders(most, memory=settings.decode_memory, seconds=settings.decode_seconds)
 
 
 @dataclass(frozen=True)
@@ -129,6 +137,7 @@ class Process:
 
     services: Services
     engine: Engine
+    decoders: Sequence[Decoders]
     runner: Runner
     embedder: Embedder
     worker: Worker
@@ -145,6 +154,8 @@ class Process:
             self.sweeper.start()
 
     def _warm(self) -> None:
+        for pool in self.decoders:
+            pool.warm()
         try:
             self.services.methods.all()
         except DurianError as error:
@@ -156,6 +167,8 @@ class Process:
         self.embedder.close()
         self.services.registry.close()
         self.engine.close()
+        for pool in self.decoders:
+            pool.close()
         self.runner.close()
         self.services.db.close()
 
@@ -166,6 +179,7 @@ def build(
     """Every part, connected; nothing runs yet. `applied` is told of each change of what is served."""
     runner = runner or LocalRunner()
     ground = Ground.of(settings)
+    inputs = decoders(settings, settings.lanes)  # one a lane, apart from uploads: none waits for another
     memory = Memory(settings.memory_budget or memory_limit() // 2)
     engine = Engine(
         ground.shelf,
@@ -174,6 +188,7 @@ def build(
         providers=providers(),
         memory=memory,
         pinned=settings.pinned,
+        decoders=inputs,
     )
     catalogue = Catalogue(memory)
     registry = Registry(ground.db, catalogue, partial(open_here, ground.artefacts), applied)
@@ -182,11 +197,12 @@ def build(
     serving = Serving(engine, catalogue)
     behind = Behind(engine, runner, registry, serving, embedder.ahead, worker.wake)
     sweeper = Sweeper(settings, ground.db)
-    return Process(services(ground, behind), engine, runner, embedder, worker, sweeper)
+    pools = ground.decoders, inputs
+    return Process(services(ground, behind), engine, pools, runner, embedder, worker, sweeper)
 
 
 def _worker(ground: Ground, runner: Runner, embedder: Embedder, publisher: Publisher) -> Worker:
-    datasets = Datasets(ground.db, ground.blobs, embedder.ahead)
+    datasets = Datasets(ground.db, ground.blobs, ground.decoders, embedder.ahead)
     data = DataSource(ground.blobs, datasets)
     specs = SpecBuilder(ground.settings, ground.blobs, ground.shelf, data)
     return Worker(ground.settings, ground.db, runner, embedder, specs, publisher)
@@ -196,7 +212,7 @@ def services(ground: Ground, behind: Behind) -> Services:
     """The use cases."""
     settings, db = ground.settings, ground.db
     keys = Keys(db, settings.data / "pepper")
-    datasets = Datasets(db, ground.blobs, behind.ahead)
+    datasets = Datasets(db, ground.blobs, ground.decoders, behind.ahead)
     data = DataSource(ground.blobs, datasets)
     methods = Methods(behind.runner)
     planner = Planner(ground.shelf, settings.max_classes, lambda: behind.engine.device)
@@ -209,7 +225,7 @@ def services(ground: Ground, behind: Behind) -> Services:
         serving=behind.serving,
         keys=keys,
         identities=Identities(keys, settings.auth),
-        files=Files(db, ground.blobs, behind.ahead),
+        files=Files(db, ground.blobs, ground.decoders, behind.ahead),
         datasets=datasets,
         methods=methods,
         metrics=Metrics(behind.engine, db, behind.restarts),

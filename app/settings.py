@@ -34,6 +34,15 @@ class Settings(BaseSettings):
     )
     max_upload_bytes: int = 512 * MIB
     max_body_bytes: int = Field(default=32 * MIB, description="largest body of any request but an upload")
+    decoders: int = Field(
+        default_factory=lambda: max(2, os.cpu_count() or 1), ge=1, description="uploads decoded at a time"
+    )
+    decode_memory: ByteSize = Field(
+        default=ByteSize(2048 * MIB), ge=64 * MIB, description="what decoding one upload may take"
+    )
+    decode_seconds: float = Field(
+        default=10.0, gt=0, description="CPU seconds for decoding one picture or clip"
+    )
     max_classes: int = 5_000
     lanes: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="inference threads")
     max_queue: int = Field(default=4_096, ge=1, description="examples waiting in the engine, a backbone")

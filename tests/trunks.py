@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app.engine.model import LoadedModel
 from app.engine.providers import Device
+from app.engine.trunks import prepare_each
 from models.backbone import (
     GRAPH,
     BackboneCard,
@@ -25,7 +26,7 @@ from models.backbone import (
     write_backbone,
 )
 from models.base import ModalityName, TaskName, sha256
-from models.errors import InvalidInput, NotFound
+from models.errors import DurianError, InvalidInput, NotFound
 from models.manifest import BackboneRef, Head, InputSpec, Manifest, SignalGrid
 from models.modalities.base import Prepared
 from models.runtime import Features
@@ -69,7 +70,10 @@ class FakeTrunk:
         rng = np.random.default_rng(7)
         self._weights = {name: rng.normal(size=(dim, 256)).astype(np.float32) for name, dim in DIMS.items()}
 
-    def prepare(self, content: bytes) -> Prepared:
+    def prepare(self, contents: Sequence[bytes], places: Sequence[str]) -> list[Prepared | DurianError]:
+        return prepare_each(self._prepare, contents, places)
+
+    def _prepare(self, content: bytes, where: str) -> Prepared:
         if content.startswith(b"bad"):
             raise InvalidInput("input: not decodable.", code="undecodable")
         if content.startswith(b"broken"):

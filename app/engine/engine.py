@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from app.decoding.decoders import Decoders
 from app.engine.golden import Golden
 from app.engine.lanes import Lanes
 from app.engine.memory import Memory, Use
@@ -54,8 +55,9 @@ class Engine:
     """`lanes` threads over the backbones of `shelf`.
 
     `max_queue` bounds the inputs that wait for one backbone, at each of the two priorities. Backbones live
-    in `memory`; those whose ids are `pinned` are never unloaded. Methods named `..._sync` are for threads,
-    the others for an event loop; a deadline is a time of `time.monotonic`.
+    in `memory`; those whose ids are `pinned` are never unloaded. With `decoders`, pictures and sounds are
+    decoded outside this process. Methods named `..._sync` are for threads, the others for an event loop; a
+    deadline is a time of `time.monotonic`.
     """
 
     def __init__(
@@ -68,12 +70,13 @@ class Engine:
         providers: tuple[str, ...] = CPU,
         memory: Memory | None = None,
         pinned: Collection[str] = (),
+        decoders: Decoders | None = None,
         open_trunk: Callable[[Path], Runnable] | None = None,
     ) -> None:
         self._shelf = shelf
         self._memory = memory or Memory()
         self._pinned = frozenset(pinned)
-        opener = open_trunk or partial(OnnxTrunk, providers=providers)
+        opener = open_trunk or partial(OnnxTrunk, providers=providers, decoders=decoders)
         self._trunks = Trunks(opener, self._memory, self._stays)
         self._queue = Queue(max_items=max_queue, max_batch=max_batch)
         self._lane_count = lanes or os.cpu_count() or 1

@@ -12,9 +12,11 @@ import numpy as np
 from app.engine.heads import AffineHead, GraphHead, Outputs, TailHead, apply_affine
 from app.engine.queue import Queue, Step
 from app.engine.stats import Phases, Stats
+from app.engine.trunks import Trunk
 from app.engine.unknown import find_unknown
 from app.engine.work import NO_OUTPUTS, Item, Work, deliver
-from models.errors import DeadlineExceeded, DurianError, InvalidInput, Unavailable
+from models.errors import DeadlineExceeded, DurianError, Unavailable
+from models.modalities.base import Prepared
 from models.runtime import Features
 
 log = logging.getLogger(__name__)
@@ -99,19 +101,30 @@ def drop_dead(items: list[Item]) -> list[Item]:
 
 def prepare(items: list[Item]) -> list[Item]:
     """Decode or tokenise each input. One that cannot be fails its own request and no other."""
+    if not items:
+        return []
+    trunk, started = items[0].work.trunk, _clock()
+    places = [f"input {item.row}" for item in items]
+    for item, found in zip(items, _prepared(trunk, items, places), strict=True):
+        if isinstance(found, DurianError):
+            fail([item], found)
+        else:
+            item.prepared, item.size = found, trunk.size(found)
+    share = (_clock() - started) // len(items)
     for item in items:
-        started = _clock()
-        try:
-            item.prepared = item.work.trunk.prepare(item.work.ask.contents[item.row])
-            item.size = item.work.trunk.size(item.prepared)
-        except DurianError as error:
-            fail([item], error)
-        except Exception:
-            log.exception("an input cannot be prepared")
-            where = f"Input {item.row}"
-            fail([item], InvalidInput(f"{where} cannot be decoded.", code="undecodable", param="input"))
-        item.prepare_ns = _clock() - started
+        item.prepare_ns = share
     return [item for item in items if not item.work.over()]
+
+
+def _prepared(trunk: Trunk, items: list[Item], places: list[str]) -> Sequence[Prepared | DurianError]:
+    try:
+        return trunk.prepare([item.work.ask.contents[item.row] for item in items], places)
+    except Exception as error:
+        log.exception("inputs cannot be prepared")
+        if isinstance(error, DurianError):
+            return [error] * len(items)
+        message = "The inputs cannot be prepared just now; try again."
+        return [Unavailable(message, code="inference_failed")] * len(items)
 
 
 def compute(items: list[Item]) -> tuple[list[Features], list[Outputs | None]]:

@@ -13,12 +13,14 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from app.decoding.decoders import Decoders
 from app.engine.memory import Memory, Slot
 from app.engine.providers import Device, device_of
 from app.engine.stats import Counters, Stats
 from models.backbone import BackboneCard
 from models.errors import DurianError, InvalidRequest, Unavailable
 from models.modalities.base import Prepared
+from models.modalities.faults import fault
 from models.runtime import Backbone, Features, expected_bytes
 
 RUN_COST: dict[Device, int] = {"cpu": 8, "cuda": 4096}
@@ -47,7 +49,7 @@ class Runnable(Protocol):
 
     @property
     def nbytes(self) -> int: ...
-    def prepare(self, content: bytes) -> Prepared: ...
+    def prepare(self, contents: Sequence[bytes], places: Sequence[str]) -> list[Prepared | DurianError]: ...
     def size(self, prepared: Prepared) -> int: ...
     def run(self, batch: Sequence[Prepared], taps: Sequence[str]) -> dict[str, Features]: ...
     def edges(self, batch: Sequence[Prepared], tap: str) -> dict[str, NDArray[Any]]: ...
@@ -55,12 +57,13 @@ class Runnable(Protocol):
 
 
 class OnnxTrunk:
-    """A backbone's graph, shared by all lanes."""
+    """A backbone's graph, shared by all lanes. With `decoders`, encoded media are decoded there."""
 
-    def __init__(self, folder: Path, providers: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, providers: tuple[str, ...], decoders: Decoders | None = None) -> None:
         backbone = Backbone(folder, providers=providers)
         self.card = backbone.card
-        self.prepare = backbone.preprocessor.prepare
+        media = self.card.modality in ("image", "audio")
+        self._decode = partial(decoders.prepare, self.card.model_dump_json()) if decoders and media else None
         self.size = backbone.preprocessor.size
         self.run = backbone.run
         self.edges = backbone.edges
@@ -74,6 +77,28 @@ class OnnxTrunk:
 
     def device(self) -> Device:
         return self._device
+
+    def prepare(self, contents: Sequence[bytes], places: Sequence[str]) -> list[Prepared | DurianError]:
+        """Each input decoded or tokenised, or what is wrong with it; `places` are their names."""
+        if self._decode is not None:
+            return self._decode(contents, places)
+        return prepare_each(self._backbone.preprocessor.prepare, contents, places)
+
+
+def prepare_each(
+    prepare: Callable[[bytes, str], Prepared], contents: Sequence[bytes], places: Sequence[str]
+) -> list[Prepared | DurianError]:
+    """Apply `prepare` to each input and its name; one that cannot be prepared fails alone."""
+    found: list[Prepared | DurianError] = []
+    for content, where in zip(contents, places, strict=True):
+        try:
+            found.append(prepare(content, where))
+        except DurianError as error:
+            found.append(error)
+        except Exception:
+            log.exception("an input cannot be prepared")
+            found.append(fault(where, "the input cannot be decoded.", "undecodable"))
+    return found
 
 
 class Trunk:

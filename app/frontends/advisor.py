@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future as ThreadFuture
 from typing import Any
 
-from app.frontends.frames import Frame
+from app.frames import Frame
 from app.frontends.line import Line
 from app.frontends.messages import away
 from models.recommendation import RecommendationSpec

@@ -11,8 +11,8 @@ import orjson
 
 from app.engine.engine import Engine
 from app.engine.model import LoadedModel
-from app.frontends.frames import Header, encode
-from app.frontends.messages import arrays_header, contents_of, prediction_arrays
+from app.frames import Header, arrays_header, contents_of, encode
+from app.frontends.messages import prediction_arrays
 from app.main import Process
 from app.services.catalogue import ServedVersion
 from models.dataset import Pack

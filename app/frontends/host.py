@@ -9,10 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
+from app.frames import Frame, Frames, encode, error_header
 from app.frontends.desk import EMPTY, Desk
-from app.frontends.frames import Frame, Frames, encode
 from app.frontends.line import Outbox
-from app.frontends.messages import error_header
 from app.frontends.sockets import of_this_user
 from app.main import Process
 from models.errors import DurianError

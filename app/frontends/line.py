@@ -10,8 +10,8 @@ from concurrent.futures import Future as ThreadFuture
 from itertools import count
 from typing import Any, TypeVar, cast
 
-from app.frontends.frames import Frame, Frames, Header, encode
-from app.frontends.messages import away, error_of
+from app.frames import Frame, Frames, Header, encode, error_of
+from app.frontends.messages import away
 from app.frontends.sockets import connected
 from models.errors import RateLimited
 

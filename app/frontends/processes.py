@@ -13,15 +13,16 @@ import uvicorn
 import uvloop
 
 from app import logs
+from app.decoding.decoders import Decoders
 from app.frontends.advisor import RemoteAdvisor
 from app.frontends.board import Board
 from app.frontends.fresh import Fresh
 from app.frontends.host import Host
-from app.frontends.parent import die_with
 from app.frontends.posts import DRAIN_SECONDS, Post
 from app.frontends.remote import RemoteEngine, RemoteServing, open_distant
 from app.frontends.sockets import shared
 from app.main import Behind, Ground, app_of, build, services
+from app.parent import die_with
 from app.services.catalogue import Catalogue
 from app.services.container import Services
 from app.services.registry import Registry
@@ -64,12 +65,15 @@ class FrontEnd:
 
     services: Services
     engine: RemoteEngine
+    decoders: Decoders
 
     def start(self, *, worker: bool) -> None:
+        self.decoders.warm()
         self.services.registry.start()
 
     def close(self) -> None:
         self.services.registry.close()
+        self.decoders.close()
         self.services.db.close()
 
 
@@ -87,7 +91,7 @@ def front_end(settings: Settings, line: str, board: Board) -> FrontEnd:
         engine.wake,
         board.restarts,
     )
-    return FrontEnd(services(ground, behind), engine)
+    return FrontEnd(services(ground, behind), engine, ground.decoders)
 
 
 def run_front_end(post: Post, board: Board) -> None:

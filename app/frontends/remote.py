@@ -13,9 +13,8 @@ from app.engine.heads import DistantHead
 from app.engine.model import LoadedModel, Prediction
 from app.engine.providers import Device
 from app.engine.stats import Counters
-from app.frontends.frames import Frame, Header
+from app.frames import Frame, Header, arrays_of, sizes
 from app.frontends.line import Line
-from app.frontends.messages import arrays_of, sizes
 from app.services.artefacts import Artefacts
 from app.services.catalogue import Entry
 from app.services.serving import Serving

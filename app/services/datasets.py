@@ -12,13 +12,13 @@ from sqlalchemy.orm import Session
 
 from app.db.database import Database
 from app.db.tables import Dataset, Example
+from app.decoding.decoders import Decoders
 from app.services.files import Stored, grid_json
 from app.services.ids import check_name, display_name, new_id, now
 from app.services.page import Page, before, fetch_page
 from models.base import Label, ModalityName, TaskName, sha256
 from models.dataset import Pack
 from models.errors import Conflict, InvalidInput, NotFound
-from models.formats import pack_rows
 from models.manifest import InputSpec, SignalGrid
 from models.store import BlobStore
 
@@ -61,9 +61,10 @@ def dataset_of(session: Session, tenant: str, dataset_id: str) -> Dataset:
 
 
 class Datasets:
-    def __init__(self, db: Database, blobs: BlobStore, stored: Stored) -> None:
+    def __init__(self, db: Database, blobs: BlobStore, decoders: Decoders, stored: Stored) -> None:
         self.db = db
         self.blobs = blobs
+        self.decoders = decoders
         self.stored = stored
 
     def create(self, tenant: str, name: str, modality: ModalityName, task: TaskName) -> DatasetView:
@@ -108,7 +109,7 @@ class Datasets:
         """
         with self.db.read() as session:
             dataset = dataset_of(session, tenant, dataset_id)
-        pack = _pack(dataset, examples)
+        pack = self._pack(dataset, examples)
         if dataset.grid is not None and (pack.input.grid is None or dataset.grid != grid_json(pack)):
             raise InvalidInput("These signals do not fit the dataset's grid.", code="grid_coverage")
         digest = self.blobs.put(pack.to_bytes())
@@ -118,6 +119,12 @@ class Datasets:
             rows = store_pack(session, dataset, pack, digest, names)
         self.stored(pack)
         return Added(rows, len(examples) - len(rows), pack.warnings)
+
+    def _pack(self, dataset: Dataset, examples: Sequence[NewExample]) -> Pack:
+        grid = None if dataset.grid is None else SignalGrid.model_validate(dataset.grid)
+        return self.decoders.pack_rows(
+            rows_of(examples), modality=dataset.modality, task=dataset.task, grid=grid
+        )
 
     def examples(
         self, tenant: str, dataset_id: str, after: str | None, limit: int, label: str | None
@@ -168,10 +175,9 @@ def _task(dataset: Dataset) -> TaskName:
     return cast(TaskName, dataset.task)
 
 
-def _pack(dataset: Dataset, examples: Sequence[NewExample]) -> Pack:
-    rows = [(f"example {i}", e.input, e.label) for i, e in enumerate(examples)]
-    grid = None if dataset.grid is None else SignalGrid.model_validate(dataset.grid)
-    return pack_rows(rows, modality=dataset.modality, task=dataset.task, grid=grid)
+def rows_of(examples: Sequence[NewExample]) -> list[tuple[str, object, Label]]:
+    """Where each stands in its request, its input and its label."""
+    return [(f"example {i}", e.input, e.label) for i, e in enumerate(examples)]
 
 
 def _in_order(dataset_id: str) -> Select[Example]:

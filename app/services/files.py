@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 
 from app.db.database import Database
 from app.db.tables import File
+from app.decoding.decoders import Decoders
 from app.services.ids import display_name, new_id, now
 from app.services.page import Page, before, fetch_page
 from models.dataset import Pack
 from models.errors import InvalidInput, NotFound
-from models.formats import read_pack
 from models.store import BlobStore
 
 PURPOSES = ("fine-tune",)
@@ -36,9 +36,10 @@ def grid_json(pack: Pack) -> dict[str, float] | None:
 class Files:
     """`stored` is told of every new pack, so that its features can be computed ahead of any job."""
 
-    def __init__(self, db: Database, blobs: BlobStore, stored: Stored) -> None:
+    def __init__(self, db: Database, blobs: BlobStore, decoders: Decoders, stored: Stored) -> None:
         self.db = db
         self.blobs = blobs
+        self.decoders = decoders
         self.stored = stored
 
     def create(
@@ -47,7 +48,7 @@ class Files:
         """Validate an upload and store it; nothing is kept of one that fails."""
         if purpose not in PURPOSES:
             raise InvalidInput("purpose must be fine-tune.", code="bad_purpose", param="purpose")
-        pack = read_pack(filename, data, modality=modality, task=task)
+        pack = self.decoders.read_pack(filename, data, modality=modality, task=task)
         row = self._row(tenant, filename, data, purpose, pack)
         with self.db.write() as session:
             session.add(row)

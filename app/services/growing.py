@@ -10,12 +10,11 @@ from sqlalchemy.orm import Session
 
 from app.db.database import Database
 from app.db.tables import Dataset, Job, Model, Version
-from app.services.datasets import Added, Datasets, DatasetView, NewExample, store_pack
+from app.services.datasets import Added, Datasets, DatasetView, NewExample, rows_of, store_pack
 from app.services.ids import check_name, new_id, now
 from app.services.jobs import JobRequest, Jobs
 from models.dataset import Pack
 from models.errors import Conflict, InvalidInput, NotFound
-from models.formats import pack_rows
 
 _NOT_YET = frozenset({"too_few_examples", "too_few_classes"})
 
@@ -92,8 +91,7 @@ class Growing:
         if model is not None and model.dataset_id is not None:
             return model.dataset_id
         seed = None if last is None else self._examples_of(last)
-        rows = [(f"example {i}", e.input, e.label) for i, e in enumerate(examples)]
-        pack = seed or pack_rows(rows, modality=modality, task=task)
+        pack = seed or self.datasets.decoders.pack_rows(rows_of(examples), modality=modality, task=task)
         dataset = Dataset(
             id=new_id("dataset"),
             tenant=tenant,

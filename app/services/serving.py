@@ -23,7 +23,9 @@ from models.sets import members
 MULTILABEL_THRESHOLD = 0.5
 _DECIMALS = 6
 _INLINE = 64
-"""So many texts or signals are checked in the event loop: a few microseconds each, below a thread's price."""
+_INLINE_LETTERS = 256 * 1024
+"""So many inputs, and so much text or base64 in all, are checked in the event loop: a few microseconds each,
+below a thread's price."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,10 @@ class Serving:
         background: bool = False,
     ) -> Prediction:
         """Arrays for raw inputs. Raises what the modality (naming the input) and the engine raise."""
-        contents = await _canonical(model.manifest.input, inputs)
+        ready = await _contents(model.manifest.input, inputs)
         return await self.engine.predict(
             model,
-            contents,
+            ready,
             embedding=embedding,
             unknown=unknown,
             deadline=deadline,
@@ -117,20 +119,24 @@ class Serving:
 
     async def embed(self, card: BackboneCard, inputs: Sequence[object], tap: str | None) -> Features:
         """A backbone's features [n, D] of raw inputs. Raises as `infer`, and InvalidRequest for the tap."""
-        contents = await _canonical(InputSpec(modality=card.modality), inputs)
-        return await self.engine.embed(card.id, contents, tap=tap)
+        ready = await _contents(InputSpec(modality=card.modality), inputs)
+        return await self.engine.embed(card.id, ready, tap=tap)
 
 
-async def _canonical(spec: InputSpec, inputs: Sequence[object]) -> list[bytes]:
-    if spec.modality in ("text", "signal") and len(inputs) <= _INLINE:
-        return canonical(spec, inputs)
-    return await asyncio.to_thread(canonical, spec, inputs)
+async def _contents(spec: InputSpec, inputs: Sequence[object]) -> list[bytes]:
+    letters = sum(len(value) for value in inputs if isinstance(value, str))
+    if len(inputs) <= _INLINE and letters <= _INLINE_LETTERS:
+        return contents(spec, inputs)
+    return await asyncio.to_thread(contents, spec, inputs)
 
 
-def canonical(spec: InputSpec, inputs: Sequence[object]) -> list[bytes]:
-    """The canonical bytes of each input. Raises InvalidInput, UnsupportedMedia or TooLarge, naming it."""
+def contents(spec: InputSpec, inputs: Sequence[object]) -> list[bytes]:
+    """What the engine takes of each input: media have yet to meet their decoder, in a child of the engine's.
+
+    Raises InvalidInput, UnsupportedMedia or TooLarge, naming the input.
+    """
     kind = modality(spec.modality)
-    return [kind.canonical(value, spec, f"input {i}") for i, value in enumerate(inputs)]
+    return [kind.content(value, spec, f"input {i}") for i, value in enumerate(inputs)]
 
 
 def rows(manifest: Manifest, prediction: Prediction, top_k: int) -> list[dict[str, Any]]:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import cast, get_args
 
 from models.base import ModalityName, TaskName
 from models.dataset import Pack
-from models.errors import InvalidInput, InvalidRequest, UnsupportedMedia
+from models.errors import Conflict, InvalidInput, InvalidRequest, UnsupportedMedia
 from models.formats import csv, jsonl, npz, parquet, zip
-from models.formats.assemble import assemble
+from models.formats.assemble import assemble, infer
 from models.formats.jsonl import json_row
 from models.formats.rows import Format, Parsed, Row, Wanted
 from models.manifest import SignalGrid
 from models.modalities import modality as known_modality
 
-__all__ = ["FORMATS", "Row", "json_row", "pack_rows", "read_pack", "register"]
+__all__ = ["FORMATS", "Row", "json_row", "kind_of", "pack_rows", "read_pack", "register"]
 
 FORMATS: dict[str, Format] = {}
 """By file name ending. Content is tried in this order: an npz file is also a zip archive."""
@@ -40,12 +40,15 @@ def read_pack(
     """Parse and validate one upload. `modality` and `task` are inferred where they are None.
 
     `grid` puts signals on the grid of an existing dataset. Duplicates are folded, with warnings. Raises
-    InvalidRequest, InvalidInput (the row or field is named), UnsupportedMedia, TooLarge, Conflict.
+    InvalidRequest, InvalidInput (the row or field is named), UnsupportedMedia, TooLarge.
     """
     wanted = _wanted(modality, task)
     if not data.strip():
         raise InvalidInput("The file is empty. Give at least one example.", code="empty_file", param="file")
-    return assemble(_format(filename, data).read(data, wanted), wanted, grid)
+    try:
+        return assemble(_format(filename, data).read(data, wanted), wanted, grid)
+    except Conflict as error:  # of a file with itself, not with anything stored
+        raise InvalidInput(error.message, code=error.code, param=error.param) from None
 
 
 def pack_rows(
@@ -55,8 +58,18 @@ def pack_rows(
     task: str | None,
     grid: SignalGrid | None = None,
 ) -> Pack:
-    """A pack of `(where, input, label)` rows that were parsed already. Raises as `read_pack`."""
+    """A pack of `(where, input, label)` rows that were parsed already.
+
+    Raises as `read_pack`, and Conflict.
+    """
     return assemble(Parsed([Row(*row) for row in rows]), _wanted(modality, task), grid)
+
+
+def kind_of(rows: Sequence[tuple[str, object, object]], modality: str | None) -> str | None:
+    """The modality that `pack_rows` will take these rows for; None where there are none."""
+    if modality is not None:
+        return known_modality(modality).name
+    return infer(Row(*rows[0])) if rows else None
 
 
 def _wanted(modality: str | None, task: str | None) -> Wanted:

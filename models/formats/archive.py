@@ -15,13 +15,14 @@ from contextlib import contextmanager
 
 from models.errors import DurianError, InvalidInput, TooLarge
 from models.formats.rows import MAX_BYTES
-from models.modalities.faults import fault
+from models.modalities.faults import fault, out_of_memory
 
-MAX_MEMBERS = 20_000
+MAX_MEMBERS = 5_000
 MAX_MEMBER = 256_000_000
 _SMALL = 16_000_000
 _RATIO = 100
-"""A member above `_SMALL` may not inflate more than this: media hardly compress, bombs 1000-fold."""
+"""What is above `_SMALL`, in one member or in all, may not inflate more than this: media hardly compress,
+bombs 1000-fold."""
 
 _ENTRY = b"PK\x01\x02"
 _LOCAL_HEADER = 30
@@ -41,6 +42,8 @@ def opened(data: bytes) -> Iterator[zipfile.ZipFile]:
             yield archive
     except DurianError:
         raise
+    except MemoryError:
+        raise out_of_memory("file") from None
     except Exception:  # BadZipFile, zlib.error, EOFError, struct.error, RuntimeError, NotImplementedError
         raise InvalidInput(
             "The archive is corrupt or truncated. Pack it again.", code="undecodable", param="file"
@@ -65,7 +68,7 @@ def _junk(name: str) -> bool:
 
 def _check_entries(count: int) -> None:
     if count > MAX_MEMBERS:
-        raise TooLarge(
+        raise InvalidInput(
             f"The archive has over {MAX_MEMBERS:,} members. Split it.", code="too_many_members", param="file"
         )
 
@@ -77,12 +80,10 @@ def _check(archive: zipfile.ZipFile) -> None:
         where = member_place(index, entry)
         _check_name(f"member {index}", entry)
         _check_kind(where, entry)
-        _check_size(where, entry)
-    if sum(entry.file_size for entry in entries) > MAX_BYTES:
-        raise TooLarge("The archive holds over 2 GB. Split it.", code="archive_too_large", param="file")
     if len({entry.filename for entry in entries}) < len(entries):
         raise _unsupported("file", "two members have the same name")
     _check_overlap(entries, archive.start_dir)
+    _check_sizes(entries)
 
 
 def _check_name(where: str, entry: zipfile.ZipInfo) -> None:
@@ -102,10 +103,26 @@ def _check_kind(where: str, entry: zipfile.ZipInfo) -> None:
         raise _unsupported(where, "the member's compression is neither stored nor deflate")
 
 
-def _check_size(where: str, entry: zipfile.ZipInfo) -> None:
-    inflates = entry.file_size > _SMALL and entry.file_size > _RATIO * entry.compress_size
-    if inflates or entry.file_size > MAX_MEMBER:
-        raise fault(where, "the member is too large, or inflates too much.", "archive_too_large", TooLarge)
+def _check_sizes(entries: Sequence[zipfile.ZipInfo]) -> None:
+    """By what the directory promises: `zipfile` inflates no byte more than that."""
+    for index, entry in enumerate(entries, 1):
+        if entry.file_size > MAX_MEMBER or _inflates(entry.file_size, entry.compress_size):
+            where = member_place(index, entry)
+            raise fault(
+                where, "the member is too large, or inflates too much.", "archive_too_large", TooLarge
+            )
+    size = sum(entry.file_size for entry in entries)
+    packed = sum(entry.compress_size for entry in entries)
+    if size > MAX_BYTES or _inflates(size, packed):
+        raise TooLarge(
+            "The archive holds over 2 GB, or inflates too much. Split it.",
+            code="archive_too_large",
+            param="file",
+        )
+
+
+def _inflates(size: int, packed: int) -> bool:
+    return size > _SMALL and size > _RATIO * packed
 
 
 def _check_overlap(entries: Sequence[zipfile.ZipInfo], directory: int) -> None:

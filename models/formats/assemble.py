@@ -29,7 +29,7 @@ def assemble(parsed: Parsed, wanted: Wanted, grid: SignalGrid | None = None) -> 
             "The file has no examples. Give at least one row.", code="empty_file", param="file"
         )
     check_count(len(parsed.rows))
-    kind = wanted.modality or parsed.modality or _infer(parsed.rows[0])
+    kind = wanted.modality or parsed.modality or infer(parsed.rows[0])
     task, labels, doubts = resolve(parsed.rows, wanted.task)
     spec, rows = _spec(kind, parsed.rows, grid)
     fold = _Fold()
@@ -40,7 +40,8 @@ def assemble(parsed: Parsed, wanted: Wanted, grid: SignalGrid | None = None) -> 
     return Pack(task, spec, tuple(fold.contents), tuple(fold.labels), warnings)
 
 
-def _infer(row: Row) -> ModalityName:
+def infer(row: Row) -> ModalityName:
+    """The modality that an input looks like. Raises InvalidInput `bad_input`."""
     found: ModalityName | None = None
     if isinstance(row.input, (list, tuple, dict)):
         found = "signal"

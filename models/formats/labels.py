@@ -29,7 +29,7 @@ def resolve(rows: Sequence[Row], task: TaskName | None) -> tuple[TaskName, list[
     """The task, every row's label, and warnings.
 
     Without a stated task: class names mean classification, numbers regression, lists multilabel, and no
-    label at all classification. Raises InvalidInput `bad_label` or `mixed_labels`, naming the row.
+    label at all classification. Raises InvalidInput `bad_label`, naming the row.
     """
     meant = task or _infer(rows)
     read = _READERS[meant]
@@ -49,7 +49,7 @@ def _infer(rows: Sequence[Row]) -> TaskName:
                 row.where,
                 f"the label is {_MEANING[kind]}, but that of {first[0]} is {_MEANING[first[1]]}. Write all "
                 "labels the same way, or state the task.",
-                "mixed_labels",
+                "bad_label",
             )
     return first[1] if first else "classification"
 

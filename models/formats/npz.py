@@ -12,8 +12,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from models.errors import InvalidInput
-from models.formats.archive import files, opened
+from models.errors import InvalidInput, TooLarge
+from models.formats.archive import MAX_MEMBER, files, opened
 from models.formats.columns import signals
 from models.formats.rows import Format, Parsed, Row, Wanted, check_count, ignored
 from models.modalities.faults import fault
@@ -67,6 +67,8 @@ def _array(name: str, entry: zipfile.ZipInfo, stream: IO[bytes]) -> Array:
     if not shape:
         raise fault(name, "a single value is no array of rows.", "npz_shape")
     size = math.prod(shape) * dtype.itemsize
+    if size > MAX_MEMBER:
+        raise fault(name, "the array is too large. Split it.", "archive_too_large", TooLarge)
     if size > entry.file_size:
         raise fault(name, "the header promises more data than there is. Save it again.", "undecodable")
     flat = np.frombuffer(stream.read(), dtype)

@@ -19,7 +19,7 @@ from models.formats.columns import (
     signals,
 )
 from models.formats.rows import MAX_BYTES, Format, Parsed, Row, Wanted, check_count, ignored
-from models.modalities.faults import fault
+from models.modalities.faults import fault, out_of_memory
 
 _BATCH = 1024
 _INDEX = "__index_level_"  # how pandas stores its index
@@ -31,6 +31,8 @@ def read(data: bytes, wanted: Wanted) -> Parsed:
         return _read(data, wanted)
     except DurianError:
         raise
+    except MemoryError:
+        raise out_of_memory("file") from None
     except Exception:  # pyarrow raises its own tree, OSError, ValueError and UnicodeDecodeError
         raise InvalidInput(
             "The Parquet file is corrupt or truncated. Write it again.", code="undecodable", param="file"

@@ -21,6 +21,7 @@ LABELS = "labels.csv"
 UNLABELLED = "unlabelled"
 _IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 _SOUNDS = (".wav", ".flac", ".ogg", ".oga", ".opus")
+_NESTED = (".zip", ".npz", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 _KINDS: dict[str, ModalityName] = {
     **dict.fromkeys(_IMAGES, "image"),
     **dict.fromkeys(_SOUNDS, "audio"),
@@ -99,6 +100,8 @@ def _from_table(
 
 def _kind(member: Member) -> ModalityName:
     suffix = PurePosixPath(member[1]).suffix.lower()
+    if suffix in _NESTED:
+        raise fault(member[0], "an archive in an archive is not read. Unpack it.", "archive_unsupported")
     if suffix not in _KINDS:
         raise _unsupported(member[0])
     return _KINDS[suffix]

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from models.backbone import AudioPreprocess, BackboneCard
 from models.base import ModalityName
-from models.errors import CorruptArtefact, TooLarge, UnsupportedMedia
+from models.errors import CorruptArtefact, TooLarge
 from models.manifest import InputSpec
 from models.modalities.base import Feeds, Prepared
 from models.modalities.containers import UnlistedCodec, check_container
 from models.modalities.faults import decoding, fault
-from models.modalities.media import media_bytes, sniff
+from models.modalities.media import media_of, unsupported
 
 MAX_SECONDS = 600
 MAX_CHANNELS = 8
@@ -38,12 +38,14 @@ class AudioModality:
         Raises UnsupportedMedia; TooLarge `audio_too_long`; InvalidInput `undecodable` (also for lengths
         that lie and clips without samples), `non_finite` or `audio_format`.
         """
-        data = media_bytes(value, where)
+        data, _ = media_of(value, self.name, where)
         with decoding(where, _REMEDY), _open(data, where) as clip:
-            frames = sum(_finite(block, where) for block in _blocks(clip, clip.frames))
-            if frames == 0 or frames != clip.frames:
-                raise ValueError
+            for _ in _blocks(clip, where):
+                continue
         return data
+
+    def content(self, value: object, spec: InputSpec, where: str) -> bytes:
+        return media_of(value, self.name, where)[0]
 
     def preprocessor(self, card: BackboneCard, files: Mapping[str, bytes]) -> AudioPreprocessor:
         if not isinstance(card.preprocess, AudioPreprocess):
@@ -55,30 +57,19 @@ def _open(data: bytes, where: str) -> Any:
     """A `soundfile.SoundFile` whose header was checked. The caller wraps this in `decoding`."""
     import soundfile
 
-    kind = sniff(data)
-    if kind is None or kind.modality != "audio":
-        raise _unsupported(where)
+    data, kind = media_of(data, "audio", where)
     try:
         check_container(kind.format, data)
     except UnlistedCodec:
-        raise _unsupported(where) from None
+        raise unsupported("audio", where) from None
     clip = soundfile.SoundFile(io.BytesIO(data))
     _check_header(clip, where)
     return clip
 
 
-def _unsupported(where: str) -> Exception:
-    return fault(
-        where,
-        "this is no audio that Durian reads. Send WAV (PCM or float), FLAC or Ogg.",
-        "unsupported_media",
-        UnsupportedMedia,
-    )
-
-
 def _check_header(clip: Any, where: str) -> None:
     if clip.subtype not in _SUBTYPES:
-        raise _unsupported(where)
+        raise unsupported("audio", where)
     if not RATES[0] <= clip.samplerate <= RATES[1] or clip.channels > MAX_CHANNELS:
         raise fault(
             where,
@@ -95,20 +86,22 @@ def _check_header(clip: Any, where: str) -> None:
         )
 
 
-def _blocks(clip: Any, frames: int) -> Iterator[NDArray[np.float32]]:
-    """Up to `frames` frames in blocks `[n, channels]`, so that a header cannot ask for memory."""
-    while frames > 0:
-        block: NDArray[np.float32] = clip.read(min(frames, _BLOCK), dtype="float32", always_2d=True)
+def _blocks(clip: Any, where: str) -> Iterator[NDArray[np.float32]]:
+    """Every frame, in blocks `[n, channels]`, so that a header cannot ask for memory.
+
+    Raises InvalidInput `non_finite`; ValueError when there are none, or fewer than the header says.
+    """
+    left = clip.frames
+    while left > 0:
+        block: NDArray[np.float32] = clip.read(min(left, _BLOCK), dtype="float32", always_2d=True)
         if not len(block):
-            return
-        frames -= len(block)
+            break
+        if not np.isfinite(block).all():
+            raise fault(where, "the clip holds NaN or infinite samples. Export it again.", "non_finite")
+        left -= len(block)
         yield block
-
-
-def _finite(block: NDArray[np.float32], where: str) -> int:
-    if not np.isfinite(block).all():
-        raise fault(where, "the clip holds NaN or infinite samples. Export it again.", "non_finite")
-    return len(block)
+    if left or not clip.frames:
+        raise ValueError
 
 
 class AudioPreprocessor:
@@ -123,9 +116,9 @@ class AudioPreprocessor:
         self._input = input_name
         self._points = round(how.sample_rate * how.seconds)
 
-    def prepare(self, content: bytes) -> Prepared:
-        with decoding("input", _REMEDY), _open(content, "input") as clip:
-            wave = _centre(clip, self._how.seconds)
+    def prepare(self, content: bytes, where: str = "input") -> Prepared:
+        with decoding(where, _REMEDY), _open(content, where) as clip:
+            wave = _centre(clip, self._how.seconds, where)
             wave = _resample(wave, clip.samplerate, self._how.sample_rate)
         fitted = np.zeros(self._points, np.float32)
         wave = wave[: self._points]
@@ -140,11 +133,18 @@ class AudioPreprocessor:
         return {self._input: np.stack(batch)}
 
 
-def _centre(clip: Any, seconds: float) -> NDArray[np.float32]:
-    """The mono mix of the middle `seconds` of the clip, at its own rate; all of a shorter clip."""
+def _centre(clip: Any, seconds: float, where: str) -> NDArray[np.float32]:
+    """The mono mix of the middle `seconds` of the clip, at its own rate; all of a shorter clip.
+
+    The rest is decoded too: this may be the first decoder that the clip has met.
+    """
     wanted = math.ceil(seconds * clip.samplerate)
-    clip.seek(max(0, (clip.frames - wanted) // 2))
-    return np.concatenate([block.mean(1) for block in _blocks(clip, wanted)])
+    start = max(0, (clip.frames - wanted) // 2)
+    parts, at = [], 0
+    for block in _blocks(clip, where):
+        parts.append(block[max(0, start - at) : max(0, start + wanted - at)].mean(1))
+        at += len(block)
+    return np.concatenate(parts)
 
 
 def _resample(wave: NDArray[np.float32], rate: int, target: int) -> NDArray[np.float32]:

@@ -22,8 +22,11 @@ Feeds = dict[str, NDArray[np.generic]]
 class Preprocessor(Protocol):
     """Canonical bytes -> the feeds of one backbone."""
 
-    def prepare(self, content: bytes) -> Prepared:
-        """One example, decoded and resized. Thread-safe. Raises InvalidInput."""
+    def prepare(self, content: bytes, where: str = "input") -> Prepared:
+        """One example, decoded, checked and resized. Thread-safe.
+
+        `where` names it in messages. Raises as `Modality.canonical`.
+        """
         ...
 
     def size(self, prepared: Prepared) -> int:
@@ -47,6 +50,14 @@ class Modality(Protocol):
         `value` is a string (text; for media base64 or a data URL), raw bytes, or for signals a list of
         numbers or `{"grid": [...], "values": [...]}`. `where` names the row or field in messages.
         Raises InvalidInput, UnsupportedMedia or TooLarge.
+        """
+        ...
+
+    def content(self, value: object, spec: InputSpec, where: str) -> bytes:
+        """What `canonical` gives, without a third-party decoder: of media the kind alone is checked, and
+        `Preprocessor.prepare` finds whatever else is wrong.
+
+        Raises as `canonical`.
         """
         ...
 

@@ -2,6 +2,7 @@
 
 Stated conversions: transparency is laid over white; CMYK, palette and grey become RGB; 16-bit grey is
 divided by 257 (rounded); the EXIF orientation is applied. Floating-point and other modes are refused.
+What is stored is the picture alone (`models.modalities.strip`).
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from numpy.typing import NDArray
 
 from models.backbone import BackboneCard, ImagePreprocess
 from models.base import ModalityName
-from models.errors import CorruptArtefact, TooLarge, UnsupportedMedia
+from models.errors import CorruptArtefact
 from models.manifest import InputSpec
 from models.modalities.base import Feeds, Prepared
 from models.modalities.faults import decoding, fault
-from models.modalities.media import media_bytes, sniff
+from models.modalities.media import media_of
+from models.modalities.strip import strip
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,6 +30,7 @@ MAX_PIXELS = 25_000_000
 _MODES = {"1", "L", "P", "LA", "La", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
 _REMEDY = "Export the image again as PNG or JPEG."
 _ORIENTATION = 0x0112
+_FAST = 1
 
 
 class ImageModality:
@@ -36,14 +39,19 @@ class ImageModality:
     name: ModalityName = "image"
 
     def canonical(self, value: object, spec: InputSpec, where: str) -> bytes:
-        """The encoded bytes as uploaded, after a full decode.
+        """The picture without its metadata, after a full decode: PNG, JPEG and WebP with the pixels as they
+        came, the others as PNG.
 
-        Raises UnsupportedMedia; TooLarge `image_too_large` (before any pixel is decoded); InvalidInput
+        Raises UnsupportedMedia; InvalidInput `image_too_large` (before any pixel is decoded),
         `undecodable`, `multi_frame` or `image_mode`.
         """
-        data = media_bytes(value, where)
-        decode(data, where)
-        return data
+        data, kind = media_of(value, self.name, where)
+        picture, orientation = _decode(data, where)
+        bare = strip(data, kind.format, orientation)
+        return encode_png(np.asarray(picture), _FAST) if bare is None else bare
+
+    def content(self, value: object, spec: InputSpec, where: str) -> bytes:
+        return media_of(value, self.name, where)[0]
 
     def preprocessor(self, card: BackboneCard, files: Mapping[str, bytes]) -> ImagePreprocessor:
         if not isinstance(card.preprocess, ImagePreprocess):
@@ -53,25 +61,33 @@ class ImageModality:
 
 def decode(data: bytes, where: str) -> Image.Image:
     """Upright RGB pixels of one encoded picture. Raises as `ImageModality.canonical`."""
-    library = _pillow()
-    kind = sniff(data)
-    if kind is None or kind.modality != "image":
-        raise fault(
-            where,
-            "this is no image that Durian reads. Send PNG, JPEG, WebP, BMP, GIF or TIFF.",
-            "unsupported_media",
-            UnsupportedMedia,
-        )
+    return _decode(data, where)[0]
+
+
+def _decode(data: bytes, where: str) -> tuple[Image.Image, int]:
+    """Upright RGB pixels, and the EXIF orientation that was applied."""
+    library = load_plugins()
+    data, kind = media_of(data, "image", where)
     with decoding(where, _REMEDY), library.open(io.BytesIO(data), formats=(kind.format,)) as picture:
         _check_header(picture, where)
         picture.load()
-        turn = _turn(picture)
+        orientation = _orientation(picture)
         pixels = _rgb(picture, where)
-        return pixels if turn is None else pixels.transpose(turn)
+        turn = _turn(orientation)
+        return (pixels if turn is None else pixels.transpose(turn)), orientation
 
 
-def _pillow() -> Any:
-    from PIL import Image, TiffImagePlugin, WebPImagePlugin  # noqa: F401 (the plugins register themselves)
+def load_plugins() -> Any:
+    """Pillow with the formats that are read, and no others."""
+    from PIL import (  # noqa: F401 (the plugins register themselves)
+        BmpImagePlugin,
+        GifImagePlugin,
+        Image,
+        JpegImagePlugin,
+        PngImagePlugin,
+        TiffImagePlugin,
+        WebPImagePlugin,
+    )
 
     Image.MAX_IMAGE_PIXELS = None  # Pillow's limit is 179 Mpx and first warns; ours is stricter
     return Image
@@ -85,7 +101,6 @@ def _check_header(picture: Image.Image, where: str) -> None:
             f"the image has {width * height / 1e6:.0f} megapixels, more than {MAX_PIXELS // 10**6}. "
             "Scale it down.",
             "image_too_large",
-            TooLarge,
         )
     # A JPEG with a second picture (MPO: depth maps, previews) is its first one, as everywhere else.
     if picture.format != "MPO" and getattr(picture, "is_animated", False):
@@ -94,14 +109,21 @@ def _check_header(picture: Image.Image, where: str) -> None:
         )
 
 
-def _turn(picture: Image.Image) -> Any:
-    """The transposition that makes the picture upright, by its EXIF orientation; None for none."""
+def _orientation(picture: Image.Image) -> int:
+    """1 to 8, as EXIF has it; 1 is upright."""
+    try:
+        found = int(picture.getexif().get(_ORIENTATION, 1))
+    except MemoryError:
+        raise
+    except Exception:  # a broken EXIF block says nothing about the pixels
+        return 1
+    return found if 1 <= found <= 8 else 1
+
+
+def _turn(orientation: int) -> Any:
+    """The transposition that makes a picture upright; None for none."""
     from PIL import Image
 
-    try:
-        orientation = int(picture.getexif().get(_ORIENTATION, 1))
-    except Exception:  # a broken EXIF block says nothing about the pixels
-        return None
     return {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -139,12 +161,15 @@ def _over_white(picture: Image.Image) -> Image.Image:
     return page
 
 
-def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """PNG of `[H, W]`, `[H, W, 1]`, `[H, W, 3]` or `[H, W, 4]` pixels; equal pixels give equal bytes."""
+def encode_png(pixels: NDArray[np.uint8], effort: int = 6) -> bytes:
+    """PNG of `[H, W]`, `[H, W, 1]`, `[H, W, 3]` or `[H, W, 4]` pixels; equal pixels give equal bytes.
+
+    `effort` is zlib's level, 0 to 9.
+    """
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
     buffer = io.BytesIO()
-    _pillow().fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG")
+    load_plugins().fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=effort)
     return buffer.getvalue()
 
 
@@ -157,10 +182,10 @@ class ImagePreprocessor:
         self._mean = np.array(how.mean, np.float32)
         self._std = np.array(how.std, np.float32)
 
-    def prepare(self, content: bytes) -> Prepared:
+    def prepare(self, content: bytes, where: str = "input") -> Prepared:
         how = self._how
         frame = (how.width, how.height)
-        picture = decode(content, "input")
+        picture = decode(content, where)
         if picture.size != frame:
             picture = picture.resize(frame, _filter(how.resample), box=_box(picture.size, how))
         pixels: NDArray[Any] = np.asarray(picture)

@@ -8,6 +8,7 @@ import re
 from typing import NamedTuple
 
 from models.base import ModalityName
+from models.errors import DurianError, UnsupportedMedia
 from models.modalities.faults import fault
 
 _DATA_URL = re.compile(r"data:(?P<mime>[\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+=[^;,]*)*;base64,", re.ASCII)
@@ -42,6 +43,29 @@ _MAGIC = (
     (b"fLaC", MediaKind("audio", "FLAC")),
     (b"OggS", MediaKind("audio", "OGG")),
 )
+
+
+def media_of(value: object, modality: ModalityName, where: str) -> tuple[bytes, MediaKind]:
+    """The encoded file in `value`, and its kind.
+
+    Raises as `media_bytes`, and UnsupportedMedia when it is of no kind that this modality reads.
+    """
+    data = media_bytes(value, where)
+    kind = sniff(data)
+    if kind is None or kind.modality != modality:
+        raise unsupported(modality, where)
+    return data, kind
+
+
+def unsupported(modality: ModalityName, where: str) -> DurianError:
+    """UnsupportedMedia, saying what is read."""
+    return fault(where, _READ[modality], "unsupported_media", UnsupportedMedia)
+
+
+_READ: dict[ModalityName, str] = {
+    "image": "this is no image that Durian reads. Send PNG, JPEG, WebP, BMP, GIF or TIFF.",
+    "audio": "this is no audio that Durian reads. Send WAV (PCM or float), FLAC or Ogg.",
+}
 
 
 def media_bytes(value: object, where: str) -> bytes:

@@ -49,6 +49,8 @@ class SignalModality:
             raise _non_finite(where)
         return data.tobytes()
 
+    content = canonical
+
     def preprocessor(self, card: BackboneCard, files: Mapping[str, bytes]) -> SignalPreprocessor:
         if not isinstance(card.preprocess, SignalPreprocess):
             raise CorruptArtefact("The signal backbone's card describes no signal preprocessing.")
@@ -186,7 +188,7 @@ class SignalPreprocessor:
         self._points = points
         self._input = input_name
 
-    def prepare(self, content: bytes) -> Prepared:
+    def prepare(self, content: bytes, where: str = "input") -> Prepared:
         values = np.frombuffer(content, "<f4")
         if len(values) == self._points:
             return values.astype(np.float32)

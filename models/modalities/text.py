@@ -35,6 +35,8 @@ class TextModality:
             raise fault(where, "the text is longer than 100 KB. Split or shorten it.", "too_large", TooLarge)
         return data
 
+    content = canonical
+
     def preprocessor(self, card: BackboneCard, files: Mapping[str, bytes]) -> TextPreprocessor:
         how = card.preprocess
         if not isinstance(how, TextPreprocess) or how.tokenizer not in files:
@@ -81,11 +83,11 @@ class TextPreprocessor:
         self._most = max_tokens
         self._subwords = subwords
 
-    def prepare(self, content: bytes) -> Prepared:
+    def prepare(self, content: bytes, where: str = "input") -> Prepared:
         """Raises InvalidInput when the tokenizer finds no token in the text."""
         ids = np.array(self._ids(content.decode()), np.int64)
         if not len(ids):
-            raise fault("input", "the backbone's vocabulary knows nothing in this text.", "bad_text")
+            raise fault(where, "the backbone's vocabulary knows nothing in this text.", "bad_text")
         return ids
 
     def _ids(self, text: str) -> list[int]:

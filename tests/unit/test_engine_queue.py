@@ -209,11 +209,11 @@ def test_an_input_that_does_not_decode_fails_its_own_request_only(
         trunk.gate.set()
         return await asyncio.gather(first, *rest, return_exceptions=True)
 
-    with caplog.at_level(logging.CRITICAL, logger="app.engine.lanes"):
+    with caplog.at_level(logging.CRITICAL, logger="app.engine.trunks"):
         _, good, bad, broken, another = asyncio.run(scenario())
     assert isinstance(bad, InvalidInput)
     assert isinstance(broken, InvalidInput)
-    assert (broken.code, broken.message) == ("undecodable", "Input 0 cannot be decoded.")
+    assert (broken.code, broken.message) == ("undecodable", "input 0: the input cannot be decoded.")
     assert not isinstance(good, Exception)
     assert not isinstance(another, Exception)
     assert trunk.batches[1] == [b"good one", b"another good one"]

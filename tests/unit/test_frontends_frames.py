@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 
 from app.errors import headers_of
-from app.frontends.frames import Frame, Frames, encode
-from app.frontends.messages import (
+from app.frames import (
+    Frame,
+    Frames,
     arrays_header,
     arrays_of,
-    away,
     contents_of,
+    encode,
     error_header,
     error_of,
     sizes,
 )
+from app.frontends.messages import away
 from models import errors
 from models.errors import DurianError
 
