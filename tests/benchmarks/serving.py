@@ -57,7 +57,9 @@ def pinned(cores: frozenset[int]) -> Iterator[None]:
 class Bare:
     """A backbone's session alone, one thread, on batches of like length made ahead: the hardest rival."""
 
-    def __init__(self, backbone: Backbone, contents: Sequence[bytes], batches: Sequence[int] = BATCHES) -> None:
+    def __init__(
+        self, backbone: Backbone, contents: Sequence[bytes], batches: Sequence[int] = BATCHES
+    ) -> None:
         self._session, preprocessor = backbone.session, backbone.preprocessor
         self._items = len(contents)
         prepared: list[Prepared] = sorted(map(preprocessor.prepare, contents), key=preprocessor.size)

@@ -16,8 +16,8 @@ from tests.benchmarks.drive import DRIVER
 from tests.benchmarks.examples import Examples, digits, texts
 from tests.benchmarks.registry import Setup, benchmark
 from tests.benchmarks.results import Row
-from tests.benchmarks.serving import Bare, Cores, Round, Server, Slice, durian, pinned, with_int8
 from tests.benchmarks.service import MINILM, spread
+from tests.benchmarks.serving import Bare, Cores, Round, Server, Slice, durian, pinned, with_int8
 
 ASKED = {1: 0.45, 8: 0.70, 32: 0.85, 128: 0.88}
 _TAIL = 2.0
@@ -100,4 +100,6 @@ def _rows(label: str, pieces: Sequence[Slice], asked: float | None, tail: bool) 
     yield Row(what=f"{label}, predictions a second", value=float(np.median(rates)), digits=0, how=how)
     if tail:
         value = float(np.median([piece.seen.p99 / piece.seen.p50 for piece in pieces]))
-        yield Row(what=f"{label}, 99 % / half", value=value, digits=2, at_most=_TAIL, how="median of the runs")
+        yield Row(
+            what=f"{label}, 99 % / half", value=value, digits=2, at_most=_TAIL, how="median of the runs"
+        )
