@@ -28,6 +28,7 @@ from app.api import (
     recommendations,
 )
 from app.api.gate import Gate
+from app.api.quick import Quick
 from app.db.database import Database
 from app.decoding.decoders import Decoders
 from app.engine.engine import Engine
@@ -262,7 +263,7 @@ def app_of(process: Life, *, worker: bool) -> FastAPI:
         version=__version__,
         summary="Transfer learning over HTTP: a handful of examples in, a served ONNX model out.",
         lifespan=lifespan,
-        middleware=[gate],
+        middleware=[gate, Middleware(Quick, services=process.services)],
         redoc_url=None,
         static_url="/docs-assets",
     )

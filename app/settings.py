@@ -19,6 +19,11 @@ def _comma_separated(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _cores() -> int:
+    """Those this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Settings(BaseSettings):
     """Every setting of the service. `DURIAN_DATA=/srv/durian` sets `data`, and so on."""
 
@@ -44,7 +49,7 @@ class Settings(BaseSettings):
         default=10.0, gt=0, description="CPU seconds for decoding one picture or clip"
     )
     max_classes: int = 5_000
-    lanes: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1, description="inference threads")
+    lanes: int = Field(default_factory=_cores, ge=1, description="inference threads")
     max_queue: int = Field(default=4_096, ge=1, description="examples waiting in the engine, a backbone")
     memory_budget: ByteSize | None = Field(
         default=None, gt=0, description="loaded backbones and models; default: half of the memory there is"

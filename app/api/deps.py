@@ -1,4 +1,4 @@
-"""What routes ask for, as annotated aliases."""
+"""What routes ask for, as annotated aliases. Coroutines: the framework runs plain functions in threads."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from fastapi import Depends, Query, Request
 from app.services.container import Services
 
 
-def services(request: Request) -> Services:
+async def services(request: Request) -> Services:
     """The container that `app.main` built."""
     container: Services = request.app.state.services
     return container
 
 
-def tenant(request: Request) -> str:
+async def tenant(request: Request) -> str:
     """Whose request this is; the gate has seen the key."""
     name: str = request.state.tenant
     return name

@@ -34,6 +34,11 @@ def answer(request: Request, error: DurianError, status: int | None = None) -> J
 
 async def _durian(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, DurianError)  # noqa: S101 (registered for this class; narrows the type)
+    return durian(request, error)
+
+
+def durian(request: Request, error: DurianError) -> JSONResponse:
+    """The answer to an error of ours; those that are not the caller's go to the log."""
     status = status_of(error)
     if status >= 500:  # of those, only a 500 is a surprise whose traceback is worth its lines
         trace = error if status == 500 else None

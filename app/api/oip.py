@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ from app.api import oip_views as views
 from app.api.oip_codec import InferRequest, decode_raw, decode_request, encode_response, header_length_of
 from app.errors import headers_of, status_of
 from app.services.catalogue import Entry, Reference, version_number
+from app.services.container import Services
 from app.services.serving import Serving
 from models import __version__
 from models.errors import DurianError, InvalidInput, InvalidRequest
@@ -21,6 +23,8 @@ from models.manifest import Manifest
 
 JSON_LENGTH = "inference-header-content-length"
 EXTENSIONS = ("binary_tensor_data", "classification", "model_repository", "schedule_policy", "statistics")
+INFER = re.compile(r"/v2/models/(?P<ref>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer")
+"""Paths of `infer`."""
 _LOWEST_SERVING_PRIORITY = 1
 """Priorities 0 (default) and 1 (highest) are served first; higher numbers wait, as background work does."""
 
@@ -35,18 +39,22 @@ class OipRoute(APIRoute):
             try:
                 return await handle(request)
             except DurianError as error:
-                status = 400 if isinstance(error, InvalidInput) else status_of(error)
-                return _json({"error": error.message}, status, headers_of(error))
+                return _refusal(error)
 
         return answer
 
 
-def _serving(request: Request) -> Serving:
+def _refusal(error: DurianError) -> Response:
+    status = 400 if isinstance(error, InvalidInput) else status_of(error)
+    return _json({"error": error.message}, status, headers_of(error))
+
+
+async def _serving(request: Request) -> Serving:
     serving: Serving = request.app.state.services.serving
     return serving
 
 
-def _tenant(request: Request) -> str:
+async def _tenant(request: Request) -> str:
     return str(request.state.tenant)
 
 
@@ -149,6 +157,16 @@ async def infer(
         return Response(encoded.body, media_type="application/json")
     headers = {"Inference-Header-Content-Length": str(encoded.header_length)}
     return Response(encoded.body, headers=headers, media_type="application/octet-stream")
+
+
+async def infer_plain(services: Services, tenant: str, request: Request) -> Response:
+    """`infer` for a path that `INFER` matches."""
+    found = INFER.fullmatch(request.scope["path"])
+    assert found is not None  # noqa: S101 (by the caller)
+    try:
+        return await infer(request, services.serving, tenant, **found.groupdict())
+    except DurianError as error:
+        return _refusal(error)
 
 
 @router.post("/repository/index")

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import orjson
 from fastapi import APIRouter, Request, Response
+from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 
 from app.api.deps import ServicesDep, Tenant
 from app.api.examples import parse_json
 from app.api.schemas import EmbeddingRequest, PredictRequest
+from app.services.container import Services
 from models.errors import InvalidInput, InvalidRequest
 
 router = APIRouter(prefix="/v1", tags=["predictions"])
@@ -168,6 +170,21 @@ def _flag(value: object) -> bool:
 @router.post("/embeddings")
 async def embed(services: ServicesDep, tenant: Tenant, body: EmbeddingRequest) -> Response:
     """A backbone's features, in OpenAI's shape."""
+    return await _embed(services, body)
+
+
+async def embed_plain(services: Services, tenant: str, request: Request) -> Response | None:
+    """`embed` of a request's JSON; None where that does not validate, which the framework explains."""
+    if not request.headers.get("content-type", "").startswith("application/json"):
+        return None
+    try:
+        body = EmbeddingRequest.model_validate_json(await request.body())
+    except ValidationError:
+        return None
+    return await _embed(services, body)
+
+
+async def _embed(services: Services, body: EmbeddingRequest) -> Response:
     card, _ = services.shelf.get(body.model)
     if body.dimensions not in (None, card.embedding_dim):
         raise InvalidInput(f"{card.id} gives {card.embedding_dim} dimensions.", param="dimensions")

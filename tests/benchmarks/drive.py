@@ -1,49 +1,112 @@
-"""Many clients at once, each on a connection of its own; lean, for it shares the machine with the service."""
+"""Many clients at once, each on a connection of its own, by `wrk` where it is installed.
+
+Every request that was sent is answered and counted: clients send no more after the time is up, and the
+last answers are waited for. So CPU seconds of the server can be divided by requests. Without wrk (Debian's
+package of that name) threads of this process do the same; they cost the machine more.
+"""
 
 from __future__ import annotations
 
+import json
+import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from itertools import cycle, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
 
 from tests.benchmarks.registry import Broken
 
-Address = tuple[str, int]
+WRK = shutil.which("wrk")
+DRIVER = "wrk" if WRK else "threads of Python (wrk is not installed)"
+_SCRIPT = Path(__file__).with_name("wrk.lua")
+_DRAIN_SECONDS = 1
+_PER_DRAIN = 64
 
 
 @dataclass(frozen=True)
 class Drive:
-    """What the clients saw: seconds of each request, and of the whole."""
+    """What the clients saw: answers, all with status 200; milliseconds that half and 99 % of them took."""
 
-    latencies: Sequence[float]
+    answered: int
     seconds: float
+    p50: float
+    p99: float
 
 
-def request(host: str, path: str, body: bytes) -> bytes:
-    """A POST of JSON as it goes over the wire."""
-    head = f"POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
-    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+@dataclass(frozen=True)
+class Target:
+    """Where to POST, and the bodies to send in turn."""
+
+    host: str
+    port: int
+    path: str
+    bodies: Sequence[bytes]
+    kind: str = "application/json"
+
+    def request(self, body: bytes) -> bytes:
+        """As it goes over the wire."""
+        head = f"POST {self.path} HTTP/1.1\r\nhost: {self.host}\r\ncontent-type: {self.kind}\r\n"
+        return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 
-def drive(address: Address, requests: Sequence[bytes], clients: int, seconds: float) -> Drive:
-    """Send `requests` in turn, again and again, by `clients` that each wait for their answer.
+def drive(target: Target, clients: int, seconds: float) -> Drive:
+    """Send the bodies, again and again, by `clients` that each wait for their answer.
 
-    Each client sends one at least. Raises Broken when an answer is not 200.
+    Raises Broken when an answer is not 200, or none came.
     """
+    return (_by_wrk if WRK else by_threads)(target, clients, seconds)
+
+
+def _by_wrk(target: Target, clients: int, seconds: float) -> Drive:
+    with TemporaryDirectory(prefix="durian-wrk-") as folder:
+        requests = Path(folder) / "requests.lua"
+        sent = (f'"{_escaped(target.request(body))}"' for body in target.bodies)
+        requests.write_text(f"return {{{','.join(sent)}}}")
+        whole = int(-(-seconds // 1)) + _DRAIN_SECONDS + clients // _PER_DRAIN
+        command = [
+            *(str(WRK), "-t1", f"-c{clients}", f"-d{whole}s", "--timeout", "60s", "-s", str(_SCRIPT)),
+            *(f"http://{target.host}:{target.port}", "--", str(requests), str(seconds)),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return read_wrk(done.stdout)
+
+
+def read_wrk(output: str) -> Drive:
+    """The line that wrk.lua prints. Raises Broken."""
+    lines = [line for line in output.splitlines() if line.startswith('{"answered"')]
+    seen = json.loads(lines[-1]) if lines else {"answered": 0}
+    if not seen["answered"] or seen["failed"]:
+        raise Broken(f"Requests under load failed: {seen or output[-200:]}.")
+    return Drive(seen["answered"], seen["seconds"], seen["p50"], seen["p99"])
+
+
+def _escaped(data: bytes) -> str:
+    """Between quotes in Lua."""
+    return "".join(f"\\{byte:03d}" for byte in data)
+
+
+def by_threads(target: Target, clients: int, seconds: float) -> Drive:
+    """`drive` without wrk; each client sends one request at least."""
+    requests = [target.request(body) for body in target.bodies]
     started = time.perf_counter()
     with ThreadPoolExecutor(clients) as pool:
-        runs = [pool.submit(_client, address, requests, i, started + seconds) for i in range(clients)]
+        runs = [pool.submit(_client, target, requests, i, started + seconds) for i in range(clients)]
         latencies = [latency for run in runs for latency in run.result()]
-    return Drive(latencies, time.perf_counter() - started)
+    p50, p99 = 1_000 * np.percentile(latencies, [50, 99])
+    return Drive(len(latencies), time.perf_counter() - started, float(p50), float(p99))
 
 
-def _client(address: Address, requests: Sequence[bytes], first: int, deadline: float) -> list[float]:
+def _client(target: Target, requests: Sequence[bytes], first: int, deadline: float) -> list[float]:
     latencies: list[float] = []
-    with socket.create_connection(address, timeout=60) as connection:
+    with socket.create_connection((target.host, target.port), timeout=60) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for sent in islice(cycle(requests), first, None):
             started = time.perf_counter()

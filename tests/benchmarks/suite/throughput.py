@@ -2,116 +2,104 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 
-from app.client import Client
 from app.demo.service import temporary_service
 from app.settings import Settings
-from models.modalities.base import Feeds
 from models.runtime import Backbone
-from models.shelf import Shelf
-from tests.benchmarks.drive import drive, request
-from tests.benchmarks.examples import Examples, texts
+from models.shelf import SHIPPED, Shelf
+from tests.benchmarks.drive import DRIVER
+from tests.benchmarks.examples import Examples, digits, texts
 from tests.benchmarks.registry import Setup, benchmark
 from tests.benchmarks.results import Row
-from tests.benchmarks.service import MINILM, cpu_seconds, fit, processes, spread, upload
+from tests.benchmarks.service import MINILM, spread
+from tests.benchmarks.serving import Bare, Cores, Round, Server, Slice, durian, pinned, with_int8
 
-_CLIENTS = (1, 8, 32)
-_BATCHES = (1, 4, 8, 16, 32, 64)
+ASKED = {1: 0.45, 8: 0.70, 32: 0.85, 128: 0.88}
+_TAIL = 2.0
+_TAIL_CLIENTS = 8
+_IMAGES = "image/durian-small"
 _SHOTS = 5
-
-
-@dataclass(frozen=True)
-class Slice:
-    """One slice of time: what both gave per CPU second, and what the service gave per second."""
-
-    served: float
-    bare: float
-    per_second: float
-    latencies: Sequence[float]
-
-    @property
-    def ratio(self) -> float:
-        return self.served / self.bare
-
-
-class Bare:
-    """The backbone's session alone, one thread, on batches of like length made ahead: the hardest rival."""
-
-    def __init__(self, inputs: Sequence[str]) -> None:
-        folder = Shelf([Settings().embedded_backbones]).get(MINILM)[1]
-        self._backbone = Backbone(folder)
-        preprocessor = self._backbone.preprocessor
-        prepared = sorted((preprocessor.prepare(text.encode()) for text in inputs), key=preprocessor.size)
-        self._feeds: dict[int, list[Feeds]] = {}
-        for size in _BATCHES:
-            batches = [prepared[i : i + size] for i in range(0, len(prepared), size)]
-            self._feeds[size] = [preprocessor.collate(batch) for batch in batches]
-        self._items = len(prepared)
-        self.batch = max(_BATCHES, key=lambda size: self.rate(size, 0.0))
-
-    def rate(self, batch: int, seconds: float) -> float:
-        """Items per CPU second, over all texts at least once and for `seconds` at least."""
-        started, cpu, passes = time.perf_counter(), time.process_time(), 0
-        while not passes or time.perf_counter() - started < seconds:
-            for feeds in self._feeds[batch]:
-                self._backbone.session.run(None, feeds)
-            passes += 1
-        return passes * self._items / (time.process_time() - cpu)
-
-
-class Served:
-    """A fitted model behind HTTP, asked for one text a request."""
-
-    def __init__(self, client: Client, chosen: Examples, inputs: Sequence[str]) -> None:
-        model = fit(client, upload(client, chosen), "throughput").fine_tuned_model
-        url = client.driver.http.base_url
-        self._address = (url.host, url.port or 80)
-        bodies = (json.dumps({"model": model, "input": text, "top_k": 1}).encode() for text in inputs)
-        self._requests = [request(url.host, "/v1/predictions", body) for body in bodies]
-        self._tree = processes()
-
-    def slice(self, clients: int, seconds: float, bare: float) -> Slice:
-        """Drive it for a while, beside what the bare session just gave."""
-        before = cpu_seconds(self._tree)
-        seen = drive(self._address, self._requests, clients, seconds)
-        cpu = cpu_seconds(self._tree) - before
-        answered = len(seen.latencies)
-        return Slice(answered / cpu, bare, answered / seen.seconds, seen.latencies)
+_MOST = 240
 
 
 @benchmark("Throughput: predictions against the bare session")
 def throughput(setup: Setup) -> Iterator[Row]:
-    """One text a request over HTTP, JSON, on a model of 12 classes over MiniLM; clients and service share the
-    machine. CPU ratio: predictions per CPU second of the service's processes / texts per CPU second of the
-    bare session (tokenised and sorted by length ahead, at its best batch), in slices that take turns. It
-    holds on a busy machine; predictions a second do not.
+    """One input a request over HTTP, on models of 10 to 12 classes: texts as JSON over MiniLM in float32 and
+    int8, PNGs as raw bodies over our image backbone. CPU ratio: predictions per CPU second of the service's
+    processes / inputs per CPU second of the bare session (prepared and sorted by length ahead, at its best
+    batch), in slices that take turns. It holds on a busy machine; predictions a second do not. Service and
+    bare session have one core, the clients another, where there are two.
     """
-    chosen, rest = texts().split(_SHOTS, seed=0)
-    slices: dict[int, list[Slice]] = {clients: [] for clients in _CLIENTS}
-    with temporary_service() as client:
-        served, bare = Served(client, chosen, rest.inputs), Bare(rest.inputs)
-        for _ in range(setup.amount(5)):
-            for clients, found in slices.items():
-                rate = bare.rate(bare.batch, setup.amount(2, 0))
-                found.append(served.slice(clients, setup.amount(4), rate))
-    rates = [piece.bare for found in slices.values() for piece in found]
+    with ExitStack() as stack:
+        root, int8 = stack.enter_context(with_int8(setup, MINILM, texts()))
+        cores = Cores.split()
+        with pinned(cores.serving):
+            client = stack.enter_context(temporary_service())
+        yield Row(what="CPU cores, service / clients", value=len(cores.serving), digits=0, how=_how(cores))
+        for name, backbone, examples in (
+            ("text", MINILM, texts()),
+            ("text int8", int8, texts()),
+            ("image", _IMAGES, digits()),
+        ):
+            chosen, rest = examples.split(_SHOTS, seed=0)
+            inputs = list(rest.inputs)[:_MOST]
+            server = durian(client, backbone, chosen, inputs)
+            with pinned(cores.serving):
+                bare = Bare(open_backbone(root, backbone), contents(chosen, inputs))
+            yield from compare(name, bare, [server], ASKED, setup)
+
+
+def _how(cores: Cores) -> str:
+    apart = "apart" if cores.serving.isdisjoint(cores.clients) else "the same"
+    return f"cores are {apart}; clients: {DRIVER}"
+
+
+def open_backbone(root: Path, backbone: str) -> Backbone:
+    """From the folders that the service looks into."""
+    return Backbone(Shelf([root, Settings().embedded_backbones, SHIPPED]).get(backbone)[1])
+
+
+def contents(examples: Examples, inputs: Sequence[object]) -> list[bytes]:
+    """Canonical inputs of texts or pictures."""
+    return [value if isinstance(value, bytes) else str(value).encode() for value in inputs]
+
+
+def compare(
+    name: str, bare: Bare, servers: Sequence[Server], asked: dict[int, float], setup: Setup
+) -> Iterator[Row]:
+    """Rows of some servers at each number of clients, slices in turns; ours, the first, has a target."""
+    turn = Round(setup.amount(4), setup.amount(15, 1) / 10)
+    found: dict[tuple[int, str], list[Slice]] = {}
+    for _ in range(setup.amount(5)):
+        for clients in asked:
+            for server in servers:
+                piece = turn.slice(server, bare, clients)
+                found.setdefault((clients, server.name), []).append(piece)
+    rates = [piece.bare for pieces in found.values() for piece in pieces]
     how = f"median; batches of {bare.batch}; {spread(rates, 0)}"
-    yield Row(what="bare session, texts per CPU second", value=float(np.median(rates)), digits=0, how=how)
-    for clients, found in slices.items():
-        yield from _rows(f"{clients} client{'s' * (clients > 1)}", found)
+    yield Row(what=f"{name}, bare session per CPU second", value=float(np.median(rates)), digits=0, how=how)
+    for (clients, server), pieces in found.items():
+        label = f"{name}, {clients} client{'s' * (clients > 1)}"
+        ours = server == servers[0].name
+        label = label if len(servers) == 1 else f"{server}, {label}"
+        yield from _rows(label, pieces, asked[clients] if ours else None, clients == _TAIL_CLIENTS and ours)
 
 
-def _rows(name: str, found: Sequence[Slice]) -> Iterator[Row]:
-    ratios, rates = [piece.ratio for piece in found], [piece.per_second for piece in found]
-    ratio, rate = float(np.median(ratios)), float(np.median(rates))
-    yield Row(what=f"{name}, CPU ratio", value=ratio, digits=2, how=f"median; {spread(ratios, 2)}")
-    latencies = [1_000 * latency for piece in found for latency in piece.latencies]
-    p50, p99 = np.percentile(latencies, [50, 99])
+def _rows(label: str, pieces: Sequence[Slice], asked: float | None, tail: bool) -> Iterator[Row]:
+    ratios = [piece.ratio for piece in pieces]
+    rates = [piece.seen.answered / piece.seen.seconds for piece in pieces]
+    how = f"median; {spread(ratios, 2)}"
+    yield Row(what=f"{label}, CPU ratio", value=float(np.median(ratios)), digits=2, at_least=asked, how=how)
+    p50, p99 = (float(np.median([getattr(p.seen, q) for p in pieces])) for q in ("p50", "p99"))
     how = f"median; a request takes {p50:.1f} ms (half) and {p99:.1f} ms (99 %)"
-    yield Row(what=f"{name}, predictions a second", value=rate, digits=0, how=how)
+    yield Row(what=f"{label}, predictions a second", value=float(np.median(rates)), digits=0, how=how)
+    if tail:
+        value = float(np.median([piece.seen.p99 / piece.seen.p50 for piece in pieces]))
+        yield Row(
+            what=f"{label}, 99 % / half", value=value, digits=2, at_most=_TAIL, how="median of the runs"
+        )

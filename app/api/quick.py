@@ -1,0 +1,63 @@
+"""The routes that must be fast, answered before the framework's routing and dependencies (docs/adr/0010).
+
+The same functions stand behind the ordinary routes, which describe them on the API page and serve what is
+not plain here: another method, another spelling of the path, a body that does not validate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import Request, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api import faults, oip, predictions
+from app.services.container import Services
+from models.errors import DurianError
+
+Handler = Callable[[Services, str, Request], Awaitable[Response | None]]
+"""From the services, the tenant and the request to an answer; None where the ordinary route is to answer."""
+
+_EXACT: dict[str, Handler] = {
+    "/v1/predictions": predictions.predict,
+    "/v1/embeddings": predictions.embed_plain,
+}
+
+
+class Quick:
+    """Wraps the app, inside the gate: who asks is known, and the body is bounded."""
+
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        self.app = app
+        self.services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handler = _handler(scope) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if handler is None:
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        try:
+            response = await handler(self.services, scope["state"]["tenant"], request)
+        except DurianError as error:
+            response = faults.durian(request, error)
+        if response is None:
+            await self.app(scope, _again(await request.body(), receive), send)
+        else:
+            await response(scope, receive, send)
+
+
+def _handler(scope: Scope) -> Handler | None:
+    path: str = scope["path"]
+    found = _EXACT.get(path)
+    return oip.infer_plain if found is None and oip.INFER.fullmatch(path) else found
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """A body that has been read, once more; then what `receive` says."""
+    unread: list[Message] = [{"type": "http.request", "body": body}]
+
+    async def again() -> Message:
+        return unread.pop() if unread else await receive()
+
+    return again
