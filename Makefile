@@ -6,7 +6,7 @@ HOST   ?= 127.0.0.1
 PORT   ?= 8000
 STAMPS := .stamps
 
-.PHONY: run demo test check lint types bench lock clean setup setup-dev setup-torch
+.PHONY: run demo test check lint types bench lock lock-images clean setup setup-dev setup-torch
 
 setup: $(STAMPS)/run $(STAMPS)/backbones  ## virtual environment, pinned dependencies, backbones
 setup-dev: $(STAMPS)/dev $(STAMPS)/backbones
@@ -35,12 +35,23 @@ bench: setup-dev  ## the figures of docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks
 
 lock: $(STAMPS)/venv  ## pin every dependency again, with hashes
-	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 \
-	  --no-emit-index-url pyproject.toml requirements/build.in -o requirements/run.lock
-	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 \
-	  --no-emit-index-url --extra dev -c requirements/run.lock pyproject.toml requirements/build.in -o requirements/dev.lock
-	$(BIN)/uv pip compile -q --generate-hashes --no-header --python-version 3.11 \
-	  --no-emit-index-url --extra torch -c requirements/dev.lock pyproject.toml requirements/build.in -o requirements/torch.lock
+	$(compile) --upgrade requirements/build.in -o requirements/run.lock
+	$(compile) --upgrade --extra dev -c requirements/run.lock requirements/build.in -o requirements/dev.lock
+	$(compile) --extra torch -c requirements/dev.lock requirements/build.in -o requirements/torch.lock
+	$(MAKE) --no-print-directory lock-images
+
+lock-images:  ## what the images install, at the versions of the locks above
+	sed -n 's/^onnxruntime-gpu\(==[^ ]*\).*/onnxruntime\1/p' requirements/run.lock > requirements/cpu.in
+	$(compile) -c requirements/run.lock --override requirements/cpu.override requirements/cpu.in \
+	  requirements/build.in -o requirements/api-cpu.lock
+	$(compile) -c requirements/torch.lock requirements/gpu.in requirements/build.in -o requirements/api-gpu.lock
+	$(compile) --extra torch -c requirements/torch.lock --override requirements/cpu.override \
+	  requirements/cpu.in requirements/build.in -o requirements/worker-cpu.lock
+	$(compile) --extra torch -c requirements/torch.lock requirements/gpu.in requirements/build.in \
+	  -o requirements/worker-gpu.lock
+
+compile = $(BIN)/uv pip compile -q --generate-hashes --no-header --python-version 3.11 --no-emit-index-url \
+	pyproject.toml
 
 # uv is fast; pip is asked where uv cannot reach the configured index. Both check the same hashes.
 install = $(BIN)/uv pip install -q --python $(BIN)/python --no-deps --require-hashes -r $(1) \

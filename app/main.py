@@ -59,6 +59,7 @@ from app.services.registry import Registry, open_here
 from app.services.serving import Serving
 from app.services.specs import SpecBuilder
 from app.services.sweep import Sweeper
+from app.services.workers import Workers
 from app.settings import Settings
 from app.worker import Worker
 from models import __version__
@@ -215,7 +216,7 @@ def services(ground: Ground, behind: Behind) -> Services:
     keys = Keys(db, settings.data / "pepper")
     datasets = Datasets(db, ground.blobs, ground.decoders, behind.ahead)
     data = DataSource(ground.blobs, datasets)
-    methods = Methods(behind.runner)
+    methods = Methods(behind.runner, Workers(db).methods)
     planner = Planner(ground.shelf, settings.max_classes, lambda: behind.engine.device)
     jobs = Jobs(db, data, planner, methods, settings.max_queued_jobs, behind.wake)
     return Services(

@@ -8,6 +8,7 @@ import sys
 
 from app import logs
 from app.db.database import Database
+from app.frontends.posts import DRAIN_SECONDS
 from app.services.keys import Keys
 from app.settings import Settings
 from models import __version__
@@ -34,7 +35,16 @@ def _serve_by_one(settings: Settings, host: str, port: int, worker: bool) -> Non
 
     app = create_app(settings, worker=worker)
     _announce(host, port)
-    uvicorn.run(app, host=host, port=port, loop="uvloop", http="httptools", access_log=False, log_config=None)
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        loop="uvloop",
+        http="httptools",
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
 
 
 def _serve_by_several(settings: Settings, host: str, port: int, worker: bool, workers: int) -> None:

@@ -18,14 +18,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from app import health, logs
 from app.db import queue
 from app.db.database import Database
 from app.db.tables import Job
 from app.runners.base import Run, Runner
+from app.services.attendance import Attendance
 from app.services.features import Embedder
 from app.services.ids import now
 from app.services.publication import Publisher
 from app.services.specs import SpecBuilder
+from app.services.workers import Workers
 from app.settings import Settings
 from models.errors import DurianError, JobFailed
 from models.events import Event
@@ -105,9 +108,11 @@ class Worker:
         self.specs = specs
         self.publisher = publisher
         self.owner = f"{socket.gethostname()[:40]}-{os.getpid()}"
+        self._described: list[dict[str, Any]] | None = None
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._attendance = Attendance(Workers(db), self.owner, self.methods, settings.data / health.BEAT)
 
     def start(self) -> None:
         """Work in threads of their own, one a job that may run at a time."""
@@ -115,6 +120,7 @@ class Worker:
             thread = threading.Thread(target=self.run, name=f"worker-{i}", daemon=True)
             thread.start()
             self._threads.append(thread)
+        self._attendance.start()
 
     def wake(self) -> None:
         self._wake.set()
@@ -125,6 +131,16 @@ class Worker:
         self._wake.set()
         for thread in self._threads:
             thread.join()
+        self._attendance.stop()
+
+    def methods(self) -> list[str]:
+        """What can be trained here."""
+        return [method["name"] for method in self._known() if method["available"]]
+
+    def _known(self) -> list[dict[str, Any]]:
+        if self._described is None:
+            self._described = self.runner.methods()
+        return self._described
 
     def run(self) -> None:
         while not self._stopping.is_set():
@@ -139,8 +155,9 @@ class Worker:
 
     def work_once(self) -> bool:
         """Claim and run one job; False when none waits."""
+        lacking = [method["name"] for method in self._known() if not method["available"]]
         with self.db.write() as session:
-            job = queue.claim(session, self.owner, now(), self.settings.lease_seconds)
+            job = queue.claim(session, self.owner, now(), self.settings.lease_seconds, lacking)
         if job is None:
             return False
         claim = Claim(self.db, job, self.settings.lease_seconds)
@@ -252,6 +269,8 @@ def _raise_failure(messages: Sequence[dict[str, Any]]) -> None:
 def main() -> None:
     """A worker process of its own, until SIGTERM or SIGINT."""
     from app.main import build  # here, since app.main wires a worker too
+
+    logs.configure()
 
     process = build(Settings())
     stop = threading.Event()

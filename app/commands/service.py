@@ -37,8 +37,14 @@ def worker() -> None:
 
 
 @local
-def demo(out: Output) -> None:
+def demo(
+    out: Output,
+    url: Annotated[
+        str | None,
+        typer.Option("--url", help="A running service (key: DURIAN_API_KEY); else one of its own."),
+    ] = None,
+) -> None:
     """Show the whole loop on the example sets: upload, fine-tune, predict."""
     from app.demo import run
 
-    run(out)
+    run(out, url)

@@ -7,7 +7,7 @@ publication exactly-once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import CursorResult, and_, func, or_, select, update
@@ -17,13 +17,18 @@ from app.db.tables import ACTIVE, Job, JobEvent
 from models.events import Event
 
 
-def claim(session: Session, owner: str, now: float, lease: float) -> Job | None:
-    """Take the oldest waiting job, or one whose worker fell silent; None when there is none."""
+def claim(
+    session: Session, owner: str, now: float, lease: float, lacking: Collection[str] = ()
+) -> Job | None:
+    """Take the oldest waiting job, or one whose worker fell silent; None when there is none.
+
+    Jobs of the methods `lacking` are left to other workers.
+    """
     waiting = and_(Job.status == "queued", Job.not_before <= now)
     abandoned = and_(Job.status == "running", Job.lease_until < now)
     job = session.scalar(
         select(Job)
-        .where(or_(waiting, abandoned))
+        .where(or_(waiting, abandoned), Job.method.not_in(lacking))
         .order_by(Job.seq)
         .limit(1)
         .with_for_update(skip_locked=True)

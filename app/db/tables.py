@@ -175,3 +175,12 @@ class Change(Base):
     __tablename__ = "changes"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     n: Mapped[int]
+
+
+class WorkerSeen(Base):
+    """A worker, when it last said that it lives, and the methods that it can train."""
+
+    __tablename__ = "workers"
+    owner: Mapped[str] = mapped_column(String(64), primary_key=True)
+    seen_at: Mapped[float]
+    methods: Mapped[list[str]]

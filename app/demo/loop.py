@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,21 +44,26 @@ class Outcome:
     predictions_per_second: float
 
 
-def run(out: Output) -> None:
-    """Show it. Raises ClientError where a step fails."""
+def run(out: Output, url: str | None = None) -> None:
+    """Show it, on the service at `url` or on one for the purpose. Raises ClientError where a step fails."""
     sets = load(PROJECT / "examples")
     console = new_console(to_stderr=out.as_json)
     console.print("[bold]Durian[/bold]: show it a few examples, and it knows the rest.")
     started = time.monotonic()
-    with temporary_service() as client:
+    service: AbstractContextManager[Client] = temporary_service() if url is None else Client(url)
+    with service as client:
         seconds = time.monotonic() - started
-        console.print(f"Its service is up after {seconds:.1f} s, knowing nothing yet. All below is HTTP.")
+        where = (
+            f"Its service is up after {seconds:.1f} s, knowing nothing yet." if url is None else f"At {url}."
+        )
+        console.print(f"{where} All below is HTTP.")
         outcomes = [_loop(client, example_set, console) for example_set in sets]
     console.print()
     out.listing([asdict(outcome) for outcome in outcomes], outcomes, _COLUMNS)
     console.print(f"[dim]{_LEGEND}[/dim]")
     seconds = time.monotonic() - started
-    console.print(f"\nDone in {seconds:.0f} s. The service is stopped and its data deleted.")
+    left = "The service is stopped and its data deleted." if url is None else "Its models stay there."
+    console.print(f"\nDone in {seconds:.0f} s. {left}")
     console.print("To have one of your own: `make run`, then `durian --help` or http://127.0.0.1:8000/docs")
 
 

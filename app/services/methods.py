@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jsonschema
@@ -16,15 +16,21 @@ _ALIASES = {"supervised": "auto"}
 
 
 class Methods:
-    """The registry of the training side, asked for once."""
+    """The registry of the training side, asked for once. `elsewhere` names what the workers there are can
+    train: a method that this machine lacks torch for is offered where one of them has it."""
 
-    def __init__(self, runner: Advisor) -> None:
+    def __init__(self, runner: Advisor, elsewhere: Callable[[], Collection[str]] = tuple) -> None:
         self._runner = runner
+        self._elsewhere = elsewhere
         self._lock = threading.Lock()
         self._known: dict[str, dict[str, Any]] | None = None
 
     def all(self) -> list[dict[str, Any]]:
-        return list(self._table().values())
+        known = self._table()
+        if all(method["available"] for method in known.values()):
+            return list(known.values())
+        there = self._elsewhere()
+        return [_offered(method, there) for method in known.values()]
 
     def _table(self) -> dict[str, dict[str, Any]]:
         with self._lock:
@@ -40,11 +46,12 @@ class Methods:
         Raises InvalidInput naming the field.
         """
         name = _ALIASES.get(name, name)
-        method = self._table().get(name)
+        known = {method["name"]: method for method in self.all()}
+        method = known.get(name)
         if method is None:
-            known = ", ".join(sorted(self._table()))
+            names = ", ".join(sorted(known))
             raise InvalidInput(
-                f"There is no such method; there are: {known}.", code="bad_method", param="method.type"
+                f"There is no such method; there are: {names}.", code="bad_method", param="method.type"
             )
         for kind, value in (("tasks", task), ("modalities", modality)):
             if value not in method[kind]:
@@ -55,6 +62,10 @@ class Methods:
                 )
         _check_schema(name, method["hyperparameters"], hyperparameters)
         return method
+
+
+def _offered(method: dict[str, Any], there: Collection[str]) -> dict[str, Any]:
+    return {**method, "available": method["available"] or method["name"] in there}
 
 
 def _check_schema(name: str, schema: Mapping[str, Any], hyperparameters: Mapping[str, Any]) -> None:

@@ -24,12 +24,12 @@ AT_MOST_EXAMPLES = "at-most-examples"
 def check_needs(
     method: Mapping[str, Any], training: Source, unlabelled: Source | None, parent: str | None
 ) -> None:
-    """Raises InvalidInput naming the field, Unavailable where the worker lacks torch."""
+    """Raises InvalidInput naming the field, Unavailable where no worker has torch."""
     needs, name = method["needs"], method["name"]
     if not method["available"]:
         raise Unavailable(
-            f"The method {name} trains with torch, which is not installed here: "
-            "an administrator adds it with `make setup-torch`.",
+            f"The method {name} trains with torch, which no worker has: an administrator adds it "
+            "with `make setup-torch`, or starts a worker that has it.",
             code="needs_torch",
         )
     if "unlabelled" in needs and not (unlabelled or training).unlabelled:
