@@ -140,7 +140,13 @@ class Worker:
     def work_once(self) -> bool:
         """Claim and run one job; False when none waits."""
         with self.db.write() as session:
-            job = queue.claim(session, self.owner, now(), self.settings.lease_seconds)
+            job = queue.claim(
+                session,
+                self.owner,
+                now(),
+                self.settings.lease_seconds,
+                self.settings.max_running_jobs,
+            )
         if job is None:
             return False
         claim = Claim(self.db, job, self.settings.lease_seconds)

@@ -17,9 +17,15 @@ from app.db.tables import ACTIVE, Job, JobEvent
 from models.events import Event
 
 
-def claim(session: Session, owner: str, now: float, lease: float) -> Job | None:
-    """Take the oldest waiting job, or one whose worker fell silent; None when there is none."""
+def claim(session: Session, owner: str, now: float, lease: float, running: int = 0) -> Job | None:
+    """Take the oldest waiting job, or one whose worker fell silent; None when there is none.
+
+    A tenant with `running` jobs under way waits with its others; 0 is no limit.
+    """
     waiting = and_(Job.status == "queued", Job.not_before <= now)
+    if running:
+        busy = select(Job.tenant).where(Job.status == "running").group_by(Job.tenant)
+        waiting = and_(waiting, Job.tenant.not_in(busy.having(func.count() >= running)))
     abandoned = and_(Job.status == "running", Job.lease_until < now)
     job = session.scalar(
         select(Job)

@@ -15,6 +15,7 @@ from app.db.tables import Dataset, Example
 from app.services.files import Stored, grid_json
 from app.services.ids import check_name, display_name, new_id, now
 from app.services.page import Page, before, fetch_page
+from app.services.quotas import UNLIMITED, Quotas
 from models.base import Label, ModalityName, TaskName, sha256
 from models.dataset import Pack
 from models.errors import Conflict, InvalidInput, NotFound
@@ -61,10 +62,11 @@ def dataset_of(session: Session, tenant: str, dataset_id: str) -> Dataset:
 
 
 class Datasets:
-    def __init__(self, db: Database, blobs: BlobStore, stored: Stored) -> None:
+    def __init__(self, db: Database, blobs: BlobStore, stored: Stored, quotas: Quotas = UNLIMITED) -> None:
         self.db = db
         self.blobs = blobs
         self.stored = stored
+        self.quotas = quotas
 
     def create(self, tenant: str, name: str, modality: ModalityName, task: TaskName) -> DatasetView:
         row = Dataset(
@@ -116,6 +118,7 @@ class Datasets:
             dataset = dataset_of(session, tenant, dataset_id)
             names = [_name(examples, pack, i) for i in range(len(pack))]
             rows = store_pack(session, dataset, pack, digest, names)
+            self.quotas.check(session, tenant, nbytes=0, examples=0)  # those rows are counted already
         self.stored(pack)
         return Added(rows, len(examples) - len(rows), pack.warnings)
 
@@ -215,6 +218,7 @@ def _row(dataset: Dataset, pack: Pack, digest: str, i: int, filename: str | None
         label=pack.labels[i],
         filename=filename,
         created_at=now(),
+        bytes=len(pack.contents[i]),
     )
 
 
