@@ -16,6 +16,7 @@ from fastapi.middleware import Middleware
 from fastapi_offline import FastAPIOffline
 
 from app.api import (
+    administration,
     backbones,
     datasets,
     faults,
@@ -27,7 +28,9 @@ from app.api import (
     predictions,
     recommendations,
 )
+from app.api.bodies import Bodies
 from app.api.gate import Gate
+from app.api.load import Load
 from app.api.quick import Quick
 from app.db.database import Database
 from app.decoding.decoders import Decoders
@@ -39,6 +42,7 @@ from app.engine.providers import providers
 from app.runners.base import Advisor, Runner
 from app.runners.local import LocalRunner
 from app.services.artefacts import Artefacts
+from app.services.audit import AuditLog
 from app.services.catalogue import Catalogue
 from app.services.container import Services
 from app.services.data import DataSource
@@ -54,6 +58,8 @@ from app.services.metrics import Metrics
 from app.services.models import Models
 from app.services.plan import Planner
 from app.services.publication import Publisher
+from app.services.quotas import Quotas
+from app.services.rates import Rates
 from app.services.recommendations import Recommendations
 from app.services.registry import Registry, open_here
 from app.services.serving import Serving
@@ -80,6 +86,7 @@ ROUTERS = (
     backbones.router,
     recommendations.router,
     oip.router,
+    administration.router,
     operations.router,
 )
 
@@ -214,7 +221,8 @@ def services(ground: Ground, behind: Behind) -> Services:
     """The use cases."""
     settings, db = ground.settings, ground.db
     keys = Keys(db, settings.data / "pepper")
-    datasets = Datasets(db, ground.blobs, ground.decoders, behind.ahead)
+    quotas = Quotas(settings.max_tenant_bytes, settings.max_tenant_examples)
+    datasets = Datasets(db, ground.blobs, ground.decoders, behind.ahead, quotas)
     data = DataSource(ground.blobs, datasets)
     methods = Methods(behind.runner, Workers(db).methods)
     planner = Planner(ground.shelf, settings.max_classes, lambda: behind.engine.device)
@@ -226,8 +234,9 @@ def services(ground: Ground, behind: Behind) -> Services:
         registry=behind.registry,
         serving=behind.serving,
         keys=keys,
+        audit=AuditLog(db),
         identities=Identities(keys, settings.auth),
-        files=Files(db, ground.blobs, ground.decoders, behind.ahead),
+        files=Files(db, ground.blobs, ground.decoders, behind.ahead, quotas),
         datasets=datasets,
         methods=methods,
         metrics=Metrics(behind.engine, db, behind.restarts),
@@ -255,9 +264,10 @@ def app_of(process: Life, *, worker: bool) -> FastAPI:
 
     gate = Middleware(
         Gate,
-        identify=process.services.identities.identify,
-        max_body=settings.max_body_bytes,
-        max_upload=settings.max_upload_bytes,
+        doorman=process.services.identities,
+        bodies=Bodies(settings.max_json_bytes, settings.max_upload_bytes, settings.max_body_bytes),
+        rates=Rates(settings.max_requests_per_second),
+        load=Load(settings.max_wait_seconds),
     )
     app = FastAPIOffline(  # the same, with its pages' scripts served from here: no network is needed
         title="Durian",

@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     decode_seconds: float = Field(
         default=10.0, gt=0, description="CPU seconds for decoding one picture or clip"
     )
+    max_json_bytes: int = Field(default=2 * MIB, description="largest body of JSON")
     max_classes: int = 5_000
     lanes: int = Field(default_factory=_cores, ge=1, description="inference threads")
     max_queue: int = Field(default=4_096, ge=1, description="examples waiting in the engine, a backbone")
@@ -58,6 +59,27 @@ class Settings(BaseSettings):
         default=(), description="ids of backbones that are loaded at start and never unloaded"
     )
     max_queued_jobs: int = Field(default=1_000, ge=1, description="jobs waiting, a tenant")
+    max_running_jobs: int = Field(default=16, ge=0, description="jobs under way, a tenant; 0: no limit")
+    max_tenant_bytes: ByteSize = Field(
+        default=ByteSize(64 * 1024 * MIB),
+        ge=0,
+        description="files and examples stored, a tenant; 0: no limit",
+    )
+    max_tenant_examples: int = Field(
+        default=10_000_000, ge=0, description="examples stored, a tenant; 0: no limit"
+    )
+    max_requests_per_second: float = Field(
+        default=10_000.0, ge=0, description="requests, a tenant and HTTP process; 0: no limit"
+    )
+    max_wait_seconds: float = Field(
+        default=0.3, gt=0, description="requests that stand still for longer let no more of their tenant in"
+    )
+    header_seconds: float = Field(default=10.0, gt=0, description="time for the head of a request")
+    body_seconds: float = Field(default=30.0, gt=0, description="time for a body, beside its size")
+    write_seconds: float = Field(default=30.0, gt=0, description="a client that reads nothing is cut off")
+    max_connections_per_address: int = Field(
+        default=512, ge=0, description="open at once, of one address and HTTP process; 0: no limit"
+    )
     jobs: int = Field(default=1, ge=1, description="jobs one worker runs at a time")
     lease_seconds: float = Field(default=15.0, gt=0, description="a silent worker loses its job after this")
     max_attempts: int = Field(default=3, ge=1, description="starts of one job before it fails")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import resource
 import sys
+from contextlib import suppress
 
 from app import logs
 from app.db.database import Database
-from app.frontends.posts import DRAIN_SECONDS
 from app.services.keys import Keys
 from app.settings import Settings
 from models import __version__
@@ -19,6 +20,7 @@ def serve(host: str = "127.0.0.1", port: int = 8000, worker: bool = True, worker
     """Run the service until SIGTERM or SIGINT, with `workers` processes for HTTP beside the engine's, or all
     in this one. Exits with 2 where it would be open to the network."""
     logs.configure()
+    _as_many_files_as_allowed()
     settings = Settings()
     if not _loopback(host):
         settings = _closed(settings, host)
@@ -31,20 +33,12 @@ def serve(host: str = "127.0.0.1", port: int = 8000, worker: bool = True, worker
 def _serve_by_one(settings: Settings, host: str, port: int, worker: bool) -> None:
     import uvicorn
 
+    from app.api.protocol import server_options
     from app.main import create_app
 
     app = create_app(settings, worker=worker)
     _announce(host, port)
-    uvicorn.run(
-        app,
-        host=host,
-        port=port,
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_config=None,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-    )
+    uvicorn.run(app, host=host, port=port, **server_options(settings))
 
 
 def _serve_by_several(settings: Settings, host: str, port: int, worker: bool, workers: int) -> None:
@@ -58,6 +52,14 @@ def _serve_by_several(settings: Settings, host: str, port: int, worker: bool, wo
     db.close()
     os.environ["DURIAN_AUTH"] = settings.auth  # the processes read their settings from the environment
     supervise(host, port, workers, worker=worker, announce=lambda bound: _announce(host, bound))
+
+
+def _as_many_files_as_allowed() -> None:
+    """Every connection is an open file, and what a process starts with is often 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _loopback(host: str) -> bool:

@@ -157,7 +157,14 @@ class Worker:
         """Claim and run one job; False when none waits."""
         lacking = [method["name"] for method in self._known() if not method["available"]]
         with self.db.write() as session:
-            job = queue.claim(session, self.owner, now(), self.settings.lease_seconds, lacking)
+            job = queue.claim(
+                session,
+                self.owner,
+                now(),
+                self.settings.lease_seconds,
+                running=self.settings.max_running_jobs,
+                lacking=lacking,
+            )
         if job is None:
             return False
         claim = Claim(self.db, job, self.settings.lease_seconds)

@@ -68,8 +68,15 @@ class Conflict(DurianError):
 
 
 class RateLimited(DurianError):
+    """`retry_after`: whole seconds until it is worth another try."""
+
     default_code = "rate_limited"
-    retry_after = 1
+
+    def __init__(
+        self, message: str, *, code: str | None = None, param: str | None = None, retry_after: int = 1
+    ) -> None:
+        super().__init__(message, code=code, param=param)
+        self.retry_after = retry_after
 
 
 class Unavailable(DurianError):

@@ -1,4 +1,4 @@
-"""The outermost layer, plain ASGI: request id, body limit, identity. Nothing gets past it unknown.
+"""The outermost layer, plain ASGI: request id, identity, quota, load, body. Nothing gets past it unknown.
 
 It runs before routing, so a route cannot be forgotten: every path but the open ones needs an
 identity, and every method that writes needs a role that may.
@@ -8,98 +8,130 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import orjson
-from starlette.datastructures import Headers
+from anyio.to_thread import run_sync
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.bodies import Bodies
+from app.api.load import Load
+from app.db.audit import Actor, acting
 from app.errors import body_of, headers_of, status_of
 from app.services.keys import Identity
-from models.errors import DurianError, Forbidden, InvalidRequest, TooLarge, UnsupportedMedia
+from app.services.rates import Rates
+from models.errors import DurianError, Forbidden, InvalidRequest
 
 log = logging.getLogger(__name__)
 
 OPEN = frozenset({"/health", "/v2/health/live", "/v2/health/ready"})
-"""Paths that say nothing of any tenant: probes reach them without a key."""
+"""Paths that say nothing of any tenant: probes reach them without a key, under any load."""
 
 READ_ONLY = frozenset({"/v1/predictions", "/v1/embeddings", "/v1/recommendations", "/v2/repository/index"})
-_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-_UPLOADS = ("/v1/files", "/v1/datasets", "/v1/models")
+ADMINS = ("/v1/audit",)
+"""What only an admin's key opens."""
 
-Identify = Callable[[str | None], Identity]
-"""From the key sent, if any, to who is asking. Raises Unauthorized."""
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+Fields = Mapping[bytes, bytes]
+"""A request's headers by their names in lower case."""
+
+
+class Doorman(Protocol):
+    """Says who holds a key: `known` from memory, `identify` by the database (for a thread), which raises
+    Unauthorized."""
+
+    def known(self, key: str | None) -> Identity | None: ...
+    def identify(self, key: str | None) -> Identity: ...
 
 
 class Gate:
-    """Wraps the app. `max_upload` bounds bodies of upload routes, `max_body` all others, in bytes."""
+    """Wraps the app."""
 
-    def __init__(self, app: ASGIApp, identify: Identify, max_body: int, max_upload: int) -> None:
+    def __init__(self, app: ASGIApp, doorman: Doorman, bodies: Bodies, rates: Rates, load: Load) -> None:
         self.app = app
-        self.identify = identify
-        self.max_body = max_body
-        self.max_upload = max_upload
+        self.doorman = doorman
+        self.bodies = bodies
+        self.rates = rates
+        self.load = load
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
             return
         request_id = secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
         answer = _Answer(send, request_id)
         try:
-            headers = Headers(scope=scope)
-            self._admit(scope, headers)
-            limit = self.max_upload if scope["path"].startswith(_UPLOADS) else self.max_body
-            await self.app(scope, _limited(receive, headers, limit), answer)
+            await self._serve(scope, receive, answer)
         except DurianError as error:
             await refuse(scope, answer, error)
+        except ClientDisconnect:
+            return  # nobody is there to be answered
         except Exception:
-            log.exception("%s %s broke", scope["method"], scope["path"])
+            log.exception("a %s request broke", scope["method"])
             if answer.started:
                 raise  # half an answer is out: only closing the connection tells the truth
             await refuse(scope, answer, DurianError("Something broke inside the service.", code="internal"))
 
-    def _admit(self, scope: Scope, headers: Headers) -> None:
-        if headers.get("content-encoding", "identity") != "identity":
-            raise UnsupportedMedia("Compressed bodies are not read; send the body as it is.")
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] in OPEN:
+            await self.app(scope, receive, send)
             return
-        identity = self.identify(_key(headers))
-        if not identity.may_write() and _writes(scope["method"], scope["path"]):
+        fields: Fields = dict(scope["headers"])
+        identity = await self._admit(scope, fields)
+        if not self.bodies.counts(scope, fields):
+            receive = await self.bodies.checked(scope, fields, receive)
+            await self.app(scope, receive, send)
+            return
+        self.load.check(identity.tenant)
+        receive = await self.bodies.checked(scope, fields, receive)
+        with self.load.counted(identity.tenant):
+            await self.app(scope, receive, send)
+
+    async def _admit(self, scope: Scope, fields: Fields) -> Identity:
+        key = _key(fields)
+        identity = self.doorman.known(key)
+        if identity is None:
+            identity = await run_sync(self.doorman.identify, key)
+        path, writes = scope["path"], _writes(scope["method"], scope["path"])
+        if writes and not identity.may_write():
             raise Forbidden("This key may read and predict, not write; ask for a writer's key.")
+        if path.startswith(ADMINS) and identity.role != "admin":
+            raise Forbidden("Only an admin's key opens this.")
+        self.rates.take(identity.tenant)
+        if "\0" in path or b"%00" in scope["query_string"]:
+            raise InvalidRequest("The address holds a NUL character.", code="bad_text")
         scope["state"]["tenant"] = identity.tenant
+        if writes:
+            acting.set(_actor(scope, identity))
+        return identity
 
 
-def _key(headers: Headers) -> str | None:
-    scheme, _, value = headers.get("authorization", "").partition(" ")
-    return value.strip() if scheme.lower() == "bearer" else headers.get("x-api-key")
+def _actor(scope: Scope, identity: Identity) -> Actor:
+    client = scope.get("client")
+    return Actor(
+        tenant=identity.tenant,
+        key=identity.key,
+        address=client[0] if client else "",
+        method=scope["method"],
+        request_id=scope["state"]["request_id"],
+    )
+
+
+def _key(fields: Fields) -> str | None:
+    scheme, _, value = fields.get(b"authorization", b"").partition(b" ")
+    found = value.strip() if scheme.lower() == b"bearer" else fields.get(b"x-api-key")
+    return None if found is None else found.decode("latin-1")
 
 
 def _writes(method: str, path: str) -> bool:
     return method not in _SAFE_METHODS and path not in READ_ONLY and not path.endswith("/infer")
-
-
-def _limited(receive: Receive, headers: Headers, limit: int) -> Receive:
-    """`receive`, refusing a body that says it is, or turns out to be, over `limit` bytes."""
-    too_large = TooLarge(f"The body is larger than the {limit} bytes allowed here.")
-    length = headers.get("content-length", "0")
-    if not (length.isascii() and length.isdigit()):
-        raise InvalidRequest("The Content-Length header is not a number.")
-    if int(length) > limit:
-        raise too_large
-    seen = 0
-
-    async def limited() -> Message:
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > limit:
-            raise too_large
-        return message
-
-    return limited
 
 
 class _Answer:
@@ -121,7 +153,12 @@ async def refuse(scope: Scope, send: Send, error: DurianError) -> None:
     """Answer with an error, in the shape of the path's protocol."""
     status = status_of(error)
     body: dict[str, Any] = body_of(error, status, scope["path"], scope["state"]["request_id"])
-    headers = {"content-type": "application/json", **headers_of(error)}
+    content = orjson.dumps(body)
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(content)),
+        **headers_of(error),
+    }
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": orjson.dumps(body)})
+    await send({"type": "http.response.body", "body": content})

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_u
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from app.db.audit import WriteSession
 from models.errors import Unavailable
 
 # Below this release write-ahead logging with two processes can corrupt the file.
@@ -34,7 +35,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        with _reported(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+        with _reported(), WriteSession(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
     def migrate(self) -> None:

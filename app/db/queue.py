@@ -18,13 +18,23 @@ from models.events import Event
 
 
 def claim(
-    session: Session, owner: str, now: float, lease: float, lacking: Collection[str] = ()
+    session: Session,
+    owner: str,
+    now: float,
+    lease: float,
+    *,
+    running: int = 0,
+    lacking: Collection[str] = (),
 ) -> Job | None:
     """Take the oldest waiting job, or one whose worker fell silent; None when there is none.
 
-    Jobs of the methods `lacking` are left to other workers.
+    A tenant with `running` jobs under way waits with its others; 0 is no limit. Jobs of the methods
+    `lacking` are left to other workers.
     """
     waiting = and_(Job.status == "queued", Job.not_before <= now)
+    if running:
+        busy = select(Job.tenant).where(Job.status == "running").group_by(Job.tenant)
+        waiting = and_(waiting, Job.tenant.not_in(busy.having(func.count() >= running)))
     abandoned = and_(Job.status == "running", Job.lease_until < now)
     job = session.scalar(
         select(Job)

@@ -76,6 +76,7 @@ class Example(Base):
     label: Mapped[Any] = mapped_column(JSON)
     filename: Mapped[str | None] = mapped_column(String(255))
     created_at: Mapped[float]
+    bytes: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
 class Job(Base):
@@ -167,6 +168,25 @@ class Alias(Base):
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id", ondelete="CASCADE"), primary_key=True)
     alias: Mapped[str] = mapped_column(String(64), primary_key=True)
     version: Mapped[int]
+
+
+class Audit(Base):
+    """One write: who, what, when, from where. Rows are only ever added."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("audit_list", "tenant", "seq"),)
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    at: Mapped[float]
+    tenant: Mapped[str] = mapped_column(String(64))
+    key_id: Mapped[str] = mapped_column(String(32))
+    address: Mapped[str] = mapped_column(String(64))
+    method: Mapped[str] = mapped_column(String(16))
+    request_id: Mapped[str] = mapped_column(String(32))
+    action: Mapped[str] = mapped_column(String(16))
+    kind: Mapped[str] = mapped_column(String(32))
+    object_id: Mapped[str] = mapped_column(String(200))
+    digest: Mapped[str] = mapped_column(String(64))
+    detail: Mapped[str] = mapped_column(String(200))
 
 
 class Change(Base):

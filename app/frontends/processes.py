@@ -13,6 +13,7 @@ import uvicorn
 import uvloop
 
 from app import logs
+from app.api.protocol import server_options
 from app.decoding.decoders import Decoders
 from app.frontends.advisor import RemoteAdvisor
 from app.frontends.board import Board
@@ -96,14 +97,8 @@ def front_end(settings: Settings, line: str, board: Board) -> FrontEnd:
 
 def run_front_end(post: Post, board: Board) -> None:
     """HTTP on the service's addresses, shared with the other front-ends."""
-    process = front_end(Settings(), post.line, board)
+    settings = Settings()
+    process = front_end(settings, post.line, board)
     app = Fresh(app_of(process, worker=False), process.services.registry, process.engine.line, board)
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_config=None,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-    )
+    config = uvicorn.Config(app, **server_options(settings) | {"timeout_graceful_shutdown": DRAIN_SECONDS})
     uvicorn.Server(config).run([shared(socket.AddressFamily(f), tuple(a)) for f, a in post.addresses])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.db.database import Database
+from app.services.audit import AuditLog
 from app.services.datasets import Datasets
 from app.services.files import Files
 from app.services.growing import Growing
@@ -29,6 +30,7 @@ class Services:
     registry: Registry
     serving: Serving
     keys: Keys
+    audit: AuditLog
     files: Files
     datasets: Datasets
     methods: Methods

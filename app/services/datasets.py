@@ -16,6 +16,7 @@ from app.decoding.decoders import Decoders
 from app.services.files import Stored, grid_json
 from app.services.ids import check_name, display_name, new_id, now
 from app.services.page import Page, before, fetch_page
+from app.services.quotas import UNLIMITED, Quotas
 from models.base import Label, ModalityName, TaskName, sha256
 from models.dataset import Pack
 from models.errors import Conflict, InvalidInput, NotFound
@@ -61,11 +62,19 @@ def dataset_of(session: Session, tenant: str, dataset_id: str) -> Dataset:
 
 
 class Datasets:
-    def __init__(self, db: Database, blobs: BlobStore, decoders: Decoders, stored: Stored) -> None:
+    def __init__(
+        self,
+        db: Database,
+        blobs: BlobStore,
+        decoders: Decoders,
+        stored: Stored,
+        quotas: Quotas = UNLIMITED,
+    ) -> None:
         self.db = db
         self.blobs = blobs
         self.decoders = decoders
         self.stored = stored
+        self.quotas = quotas
 
     def create(self, tenant: str, name: str, modality: ModalityName, task: TaskName) -> DatasetView:
         row = Dataset(
@@ -117,6 +126,7 @@ class Datasets:
             dataset = dataset_of(session, tenant, dataset_id)
             names = [_name(examples, pack, i) for i in range(len(pack))]
             rows = store_pack(session, dataset, pack, digest, names)
+            self.quotas.check(session, tenant, nbytes=0, examples=0)  # those rows are counted already
         self.stored(pack)
         return Added(rows, len(examples) - len(rows), pack.warnings)
 
@@ -221,6 +231,7 @@ def _row(dataset: Dataset, pack: Pack, digest: str, i: int, filename: str | None
         label=pack.labels[i],
         filename=filename,
         created_at=now(),
+        bytes=len(pack.contents[i]),
     )
 
 

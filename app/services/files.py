@@ -12,6 +12,7 @@ from app.db.tables import File
 from app.decoding.decoders import Decoders
 from app.services.ids import display_name, new_id, now
 from app.services.page import Page, before, fetch_page
+from app.services.quotas import UNLIMITED, Quotas
 from models.dataset import Pack
 from models.errors import InvalidInput, NotFound
 from models.store import BlobStore
@@ -36,11 +37,19 @@ def grid_json(pack: Pack) -> dict[str, float] | None:
 class Files:
     """`stored` is told of every new pack, so that its features can be computed ahead of any job."""
 
-    def __init__(self, db: Database, blobs: BlobStore, decoders: Decoders, stored: Stored) -> None:
+    def __init__(
+        self,
+        db: Database,
+        blobs: BlobStore,
+        decoders: Decoders,
+        stored: Stored,
+        quotas: Quotas = UNLIMITED,
+    ) -> None:
         self.db = db
         self.blobs = blobs
         self.decoders = decoders
         self.stored = stored
+        self.quotas = quotas
 
     def create(
         self, tenant: str, filename: str, data: bytes, purpose: str, modality: str | None, task: str | None
@@ -51,6 +60,7 @@ class Files:
         pack = self.decoders.read_pack(filename, data, modality=modality, task=task)
         row = self._row(tenant, filename, data, purpose, pack)
         with self.db.write() as session:
+            self.quotas.check(session, tenant, nbytes=row.bytes, examples=row.examples)
             session.add(row)
         self.stored(pack)
         return row

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.db import queue
+from app.db.audit import Subject, note
 from app.db.database import Database
 from app.db.tables import Job, JobEvent, Report
 from app.services.data import DataSource, Source
@@ -143,6 +144,7 @@ class Jobs:
         with self.db.write() as session:
             job = job_of(session, tenant, job_id)
             if queue.cancel(session, job_id, now()):
+                note(session, "cancelled", Subject(tenant, "fine_tuning.job", job_id))
                 queue.append_events(session, job_id, now(), [Event(message="The job was cancelled.")])
             session.refresh(job)
         self.wake()

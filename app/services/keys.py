@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -16,7 +18,7 @@ from app.db.database import Database
 from app.db.tables import ApiKey
 from app.services.ids import check_name, now
 from models.errors import InvalidInput, NotFound, Unauthorized
-from models.store import write_file
+from models.store import fsync_folder, write_file
 
 Role = Literal["reader", "writer", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -31,6 +33,8 @@ class Identity:
 
     tenant: str
     role: Role
+    key: str = ""
+    """The key's id; empty where the service is open."""
 
     def may_write(self) -> bool:
         return self.role != "reader"
@@ -88,15 +92,25 @@ class Keys:
             raise Unauthorized(_REFUSED)
         if row.expires_at is not None and row.expires_at < now():
             raise Unauthorized("This API key has expired; ask for a new one.", code="expired_api_key")
-        return Identity(row.tenant, row.role)  # type: ignore[arg-type]  # create() checks it
+        return Identity(row.tenant, row.role, row.id)  # type: ignore[arg-type]  # create() checks it
 
     def _hash(self, secret: str) -> str:
         return hmac.new(self._pepper(), secret.encode(), hashlib.sha256).hexdigest()
 
     def _pepper(self) -> bytes:
-        if not self._pepper_file.exists():
-            write_file(self._pepper_file, secrets.token_bytes(32))
-            self._pepper_file.chmod(0o600)
+        try:
+            return self._pepper_file.read_bytes()
+        except FileNotFoundError:
+            return self._first_pepper()
+
+    def _first_pepper(self) -> bytes:
+        """Readable by its owner alone from the start. Where two processes make one, the first counts."""
+        made = self._pepper_file.with_suffix(f".{secrets.token_hex(8)}")
+        write_file(made, secrets.token_bytes(32))
+        with suppress(FileExistsError):
+            os.link(made, self._pepper_file)
+        made.unlink()
+        fsync_folder(self._pepper_file.parent)
         return self._pepper_file.read_bytes()
 
 

@@ -20,6 +20,8 @@ import httpx
 import psutil
 import pytest
 
+from app.admin import Admin
+from app.settings import Settings
 from tests.support import TEXTS, jsonl
 from tests.support import signal as wave
 
@@ -256,6 +258,26 @@ def test_answers_are_those_of_one_process_bit_for_bit(service: Running, data: Pa
     several = answers(service)
     with running(data, 0) as alone:
         assert answers(alone) == several
+
+
+def test_a_revoked_key_is_refused_by_every_process_within_a_second(data: Path) -> None:
+    (data / "closed").mkdir()
+    admin = Admin(Settings(data=data / "closed"))
+    keys = [admin.create_key("t", "admin") for _ in range(2)]
+    with running(data / "closed", 2) as service:
+
+        def asked(key: str) -> Counter[int]:
+            """By connections of their own, which the kernel spreads over the front-ends."""
+            headers = {"authorization": f"Bearer {key}"}
+            return Counter(
+                httpx.get(f"{service.url}/v1/files", headers=headers).status_code for _ in range(16)
+            )
+
+        assert [asked(key) for key in keys] == [{200: 16}, {200: 16}]
+        admin.revoke_key(keys[0].split("_")[1])
+        time.sleep(1)
+        assert [asked(key) for key in keys] == [{401: 16}, {200: 16}]
+        assert asked("none") == {401: 16}
 
 
 def test_sigterm_lets_a_request_end_and_leaves_no_process(data: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,10 +12,14 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.admin import Admin
-from app.api.gate import OPEN
+from app.api.gate import OPEN, READ_ONLY
+from app.db.database import Database
 from app.main import create_app
 from app.runners.inline import InlineRunner
+from app.services.identities import Identities
+from app.services.keys import Identity, Keys
 from app.settings import Settings
+from models.errors import Unauthorized, Unavailable
 from tests.support import TEXTS, jsonl
 
 
@@ -48,13 +53,36 @@ def upload(client: TestClient, key: str) -> Any:
     return client.post("/v1/files", files={"file": ("t.jsonl", jsonl(TEXTS))}, headers=bearer(key))
 
 
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD", "TRACE", "PROPFIND")
+
+
+def paths_of(client: TestClient) -> list[str]:
+    """Every path that the app answers at, documented or not, and some that it does not."""
+    app: Any = client.app
+    mounted = [str(getattr(route, "path", "")) for route in app.routes]
+    found = {*app.openapi()["paths"], *mounted, "/no/such/path", "//v1/files", "/v1/files/", "/V1/files"}
+    return sorted(path for path in found - OPEN if path.startswith("/"))
+
+
 def test_every_route_and_method_asks_for_a_key(closed: TestClient) -> None:
-    paths = [path for path in closed.app.openapi()["paths"] if path not in OPEN]  # type: ignore[attr-defined]
-    assert len(paths) > 30
-    methods = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD")
-    for path in [*paths, "/openapi.json", "/docs", "/no/such/path"]:
-        for method in methods:
-            assert closed.request(method, path).status_code == 401, (method, path)
+    paths = paths_of(closed)
+    assert len(paths) > 35
+    for path in paths:
+        for method in METHODS:
+            assert closed.request(method, f"http://testserver{path}").status_code == 401, (method, path)
+
+
+def test_a_reader_is_refused_every_write(closed: TestClient, keys: dict[str, str]) -> None:
+    app: Any = closed.app
+    written = [
+        (method, path)
+        for path, operations in app.openapi()["paths"].items()
+        for method in operations
+        if method != "get" and path not in READ_ONLY and not path.endswith("/infer")
+    ]
+    assert len(written) >= 12
+    for method, path in written:
+        assert closed.request(method, path, headers=bearer(keys["eve"])).status_code == 403, (method, path)
 
 
 def test_probes_need_no_key(closed: TestClient) -> None:
@@ -101,6 +129,58 @@ def test_a_revoked_key_stops_within_a_second(settings: Settings, closed: TestCli
     while closed.get("/v1/files", headers=bearer(key)).status_code == 200:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_an_unknown_key_costs_the_same_comparison(
+    settings: Settings, keys: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right, compared = hmac.compare_digest, []
+    monkeypatch.setattr(hmac, "compare_digest", lambda *pair: compared.append(pair) or right(*pair))
+    known = keys["ann"].split("_")[1]
+    service = Keys(Database(settings.database_url), settings.data / "pepper")
+    for key in (f"dk_{known}_wrong", "dk_unknown_wrong"):
+        with pytest.raises(Unauthorized):
+            service.identify(key)
+    assert [len(expected) for _, expected in compared] == [64, 64]
+    service.db.close()
+
+
+def test_a_key_that_was_right_is_right_while_the_database_is_away(
+    settings: Settings, keys: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1_000.0]
+    monkeypatch.setattr("app.services.identities.time.monotonic", lambda: clock[0])
+    service = Keys(Database(settings.database_url), settings.data / "pepper")
+    doorman = Identities(service, "keys")
+    assert doorman.known(keys["ann"]) is None
+    assert doorman.identify(keys["ann"]).tenant == "ann"
+
+    def away(_: str) -> Identity:
+        raise Unavailable("away")
+
+    monkeypatch.setattr(service, "identify", away)
+    clock[0] += 30
+    assert doorman.known(keys["ann"]) is None
+    assert doorman.identify(keys["ann"]).tenant == "ann"
+    with pytest.raises(Unavailable):
+        doorman.identify(keys["bob"])
+    clock[0] += 31
+    with pytest.raises(Unavailable):
+        doorman.identify(keys["ann"])
+    service.db.close()
+
+
+def test_two_processes_make_one_pepper(tmp_path: Path) -> None:
+    db = Database(f"sqlite:///{tmp_path / 'd.sqlite'}")
+    db.migrate()
+    first, second = Keys(db, tmp_path / "pepper"), Keys(db, tmp_path / "pepper")
+    key = first.create("t", "reader")
+    made = (tmp_path / "pepper").read_bytes()
+    assert second._first_pepper() == made  # it saw no file, and found one when it had made its own
+    assert second.identify(key).tenant == "t"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.sqlite", "pepper"]
+    assert (tmp_path / "pepper").stat().st_mode & 0o077 == 0
+    db.close()
 
 
 def test_an_expired_key_is_refused(settings: Settings, closed: TestClient) -> None:

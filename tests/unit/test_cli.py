@@ -463,8 +463,23 @@ def test_keys_are_made_listed_and_revoked() -> None:
     assert durian("keys", "revoke", listed["id"]).exit_code == 0
     (listed,) = json.loads(durian("keys", "list", "--json").stdout)["data"]
     assert listed["revoked_at"] is not None
+    lines = json.loads(durian("audit", "--json").stdout)["data"]
+    assert [(line["action"], line["object_id"]) for line in lines] == [
+        ("created", listed["id"]),
+        ("changed", listed["id"]),
+    ]
+    assert lines[0]["at"] <= lines[1]["at"]
     missing = durian("keys", "revoke", "nothing")
     assert (missing.exit_code, missing.stderr) == (1, "durian: No such key.\n")
+
+
+@pytest.mark.usefixtures("data")
+def test_a_key_has_the_life_that_it_is_given() -> None:
+    for time, hours in {"12h": 12, "30d": 720, "2w": 336}.items():
+        assert durian("keys", "create", "--tenant", time, "--expires", time).exit_code == 0
+        key = json.loads(durian("keys", "list", "--json").stdout)["data"][-1]
+        assert key["expires_at"] - key["created_at"] == pytest.approx(hours * 3600, abs=2)
+    assert "30d" in durian("keys", "create", "--tenant", "a", "--expires", "soon").stderr
 
 
 Completed = subprocess.CompletedProcess[str]
