@@ -51,8 +51,10 @@ from app.services.methods import Methods
 from app.services.metrics import Metrics
 from app.services.models import Models
 from app.services.plan import Planner
+from app.services.presence import Presence
 from app.services.publication import Publisher
 from app.services.recommendations import Recommendations
+from app.services.reconcile import reconcile
 from app.services.registry import Registry, open_here
 from app.services.serving import Serving
 from app.services.specs import SpecBuilder
@@ -61,6 +63,7 @@ from app.settings import Settings
 from app.worker import Worker
 from models import __version__
 from models.dataset import Pack
+from models.disk import Disk
 from models.errors import DurianError
 from models.features import FeatureCache
 from models.shelf import Shelf
@@ -87,17 +90,25 @@ class Ground:
 
     settings: Settings
     db: Database
+    disk: Disk
     blobs: BlobStore
     artefacts: Artefacts
     shelf: Shelf
+    presence: Presence
 
     @classmethod
     def of(cls, settings: Settings) -> Ground:
-        """Opened, with the database's schema brought up to date."""
-        db = Database(settings.database_url)
+        """Opened, with the database's schema brought up to date and what a crash left cleared away."""
+        presence = Presence(settings.data)
+        db, disk = Database(settings.database_url), Disk(settings.data, settings.min_free_bytes)
         db.migrate()
-        blobs, artefacts = BlobStore(settings.blobs), Artefacts(settings.artefacts)
-        return cls(settings, db, blobs, artefacts, Shelf(settings.backbone_roots))
+        reconcile(settings, db, presence)
+        blobs, artefacts = BlobStore(settings.blobs, disk), Artefacts(settings.artefacts, disk)
+        return cls(settings, db, disk, blobs, artefacts, Shelf(settings.backbone_roots), presence)
+
+    def close(self) -> None:
+        self.db.close()
+        self.presence.close()
 
 
 @dataclass(frozen=True)
@@ -127,6 +138,7 @@ class Life(Protocol):
 class Process:
     """The parts of a process that does everything, and their life."""
 
+    ground: Ground
     services: Services
     engine: Engine
     runner: Runner
@@ -157,14 +169,14 @@ class Process:
         self.services.registry.close()
         self.engine.close()
         self.runner.close()
-        self.services.db.close()
+        self.ground.close()
 
 
 def build(
     settings: Settings, runner: Runner | None = None, applied: Callable[[int], None] = lambda _: None
 ) -> Process:
     """Every part, connected; nothing runs yet. `applied` is told of each change of what is served."""
-    runner = runner or LocalRunner()
+    runner = runner or LocalRunner(settings.job_memory)
     ground = Ground.of(settings)
     memory = Memory(settings.memory_budget or memory_limit() // 2)
     engine = Engine(
@@ -182,7 +194,7 @@ def build(
     serving = Serving(engine, catalogue)
     behind = Behind(engine, runner, registry, serving, embedder.ahead, worker.wake)
     sweeper = Sweeper(settings, ground.db)
-    return Process(services(ground, behind), engine, runner, embedder, worker, sweeper)
+    return Process(ground, services(ground, behind), engine, runner, embedder, worker, sweeper)
 
 
 def _worker(ground: Ground, runner: Runner, embedder: Embedder, publisher: Publisher) -> Worker:

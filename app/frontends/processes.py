@@ -62,6 +62,7 @@ async def _hosted(host: Host) -> None:
 class FrontEnd:
     """The parts of a front-end, and their life."""
 
+    ground: Ground
     services: Services
     engine: RemoteEngine
 
@@ -70,7 +71,7 @@ class FrontEnd:
 
     def close(self) -> None:
         self.services.registry.close()
-        self.services.db.close()
+        self.ground.close()
 
 
 def front_end(settings: Settings, line: str, board: Board) -> FrontEnd:
@@ -87,7 +88,7 @@ def front_end(settings: Settings, line: str, board: Board) -> FrontEnd:
         engine.wake,
         board.restarts,
     )
-    return FrontEnd(services(ground, behind), engine)
+    return FrontEnd(ground, services(ground, behind), engine)
 
 
 def run_front_end(post: Post, board: Board) -> None:
