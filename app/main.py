@@ -57,10 +57,12 @@ from app.services.methods import Methods
 from app.services.metrics import Metrics
 from app.services.models import Models
 from app.services.plan import Planner
+from app.services.presence import Presence
 from app.services.publication import Publisher
 from app.services.quotas import Quotas
 from app.services.rates import Rates
 from app.services.recommendations import Recommendations
+from app.services.reconcile import reconcile
 from app.services.registry import Registry, open_here
 from app.services.serving import Serving
 from app.services.specs import SpecBuilder
@@ -70,6 +72,7 @@ from app.settings import Settings
 from app.worker import Worker
 from models import __version__
 from models.dataset import Pack
+from models.disk import Disk
 from models.errors import DurianError
 from models.features import FeatureCache
 from models.shelf import Shelf
@@ -97,19 +100,27 @@ class Ground:
 
     settings: Settings
     db: Database
+    disk: Disk
     blobs: BlobStore
     artefacts: Artefacts
     shelf: Shelf
+    presence: Presence
     decoders: Decoders
 
     @classmethod
     def of(cls, settings: Settings) -> Ground:
-        """Opened, with the database's schema brought up to date."""
-        db = Database(settings.database_url)
+        """Opened, with the database's schema brought up to date and what a crash left cleared away."""
+        presence = Presence(settings.data)
+        db, disk = Database(settings.database_url), Disk(settings.data, settings.min_free_bytes)
         db.migrate()
-        blobs, artefacts = BlobStore(settings.blobs), Artefacts(settings.artefacts)
+        reconcile(settings, db, presence)
+        blobs, artefacts = BlobStore(settings.blobs, disk), Artefacts(settings.artefacts, disk)
         uploads = decoders(settings, settings.decoders)
-        return cls(settings, db, blobs, artefacts, Shelf(settings.backbone_roots), uploads)
+        return cls(settings, db, disk, blobs, artefacts, Shelf(settings.backbone_roots), presence, uploads)
+
+    def close(self) -> None:
+        self.db.close()
+        self.presence.close()
 
 
 def decoders(settings: Settings, most: int) -> Decoders:
@@ -144,6 +155,7 @@ class Life(Protocol):
 class Process:
     """The parts of a process that does everything, and their life."""
 
+    ground: Ground
     services: Services
     engine: Engine
     decoders: Sequence[Decoders]
@@ -179,14 +191,14 @@ class Process:
         for pool in self.decoders:
             pool.close()
         self.runner.close()
-        self.services.db.close()
+        self.ground.close()
 
 
 def build(
     settings: Settings, runner: Runner | None = None, applied: Callable[[int], None] = lambda _: None
 ) -> Process:
     """Every part, connected; nothing runs yet. `applied` is told of each change of what is served."""
-    runner = runner or LocalRunner()
+    runner = runner or LocalRunner(settings.job_memory)
     ground = Ground.of(settings)
     inputs = decoders(settings, settings.lanes)  # one a lane, apart from uploads: none waits for another
     memory = Memory(settings.memory_budget or memory_limit() // 2)
@@ -207,7 +219,7 @@ def build(
     behind = Behind(engine, runner, registry, serving, embedder.ahead, worker.wake)
     sweeper = Sweeper(settings, ground.db)
     pools = ground.decoders, inputs
-    return Process(services(ground, behind), engine, pools, runner, embedder, worker, sweeper)
+    return Process(ground, services(ground, behind), engine, pools, runner, embedder, worker, sweeper)
 
 
 def _worker(ground: Ground, runner: Runner, embedder: Embedder, publisher: Publisher) -> Worker:

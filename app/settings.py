@@ -83,6 +83,19 @@ class Settings(BaseSettings):
     jobs: int = Field(default=1, ge=1, description="jobs one worker runs at a time")
     lease_seconds: float = Field(default=15.0, gt=0, description="a silent worker loses its job after this")
     max_attempts: int = Field(default=3, ge=1, description="starts of one job before it fails")
+    retry_seconds: float = Field(
+        default=1.0, ge=0, le=60, description="pause before a job's second start; doubled before each next"
+    )
+    job_silence_seconds: float = Field(
+        default=900.0, gt=0, description="a job that reports nothing for so long is ended: `timeout`"
+    )
+    job_seconds: float = Field(default=86_400.0, gt=0, description="longest training of one job: `timeout`")
+    job_memory: ByteSize | None = Field(
+        default=None, gt=0, description="what one job may allocate; default: what the machine has"
+    )
+    min_free_bytes: ByteSize = Field(
+        default=ByteSize(64 * MIB), ge=0, description="disk left free: below it, uploads are refused with 507"
+    )
 
     @property
     def database_url(self) -> str:
@@ -112,5 +125,5 @@ class Settings(BaseSettings):
 
     @property
     def work(self) -> Path:
-        """Where running jobs write; emptied at start."""
+        """Where running jobs write; emptied by the first process that starts here."""
         return self.data / "work"

@@ -2,6 +2,7 @@
 
 The worker holds a job by a lease that it renews while the child lives. When the renewal is refused
 (the job was cancelled, or another worker took it over) the child is killed and nothing is published.
+A job that failed by no fault of its own is tried again, after a pause and not for ever.
 """
 
 from __future__ import annotations
@@ -14,79 +15,34 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from app import health, logs
 from app.db import queue
 from app.db.database import Database
-from app.db.tables import Job
-from app.runners.base import Run, Runner
+from app.runners.base import OOM, Run, Runner
 from app.services.attendance import Attendance
+from app.services.claims import PROCESS_DIED, Claim, Lost, backoff, is_its_own, lost_too_often
 from app.services.features import Embedder
 from app.services.ids import now
+from app.services.leases import Leases
 from app.services.publication import Publisher
 from app.services.specs import SpecBuilder
 from app.services.workers import Workers
 from app.settings import Settings
+from models.disk import named
 from models.errors import DurianError, JobFailed
 from models.events import Event
 from models.fitspec import BackboneChoice, FitSpec
 
 _IDLE_SECONDS = 0.5
 _POLL_SECONDS = 0.05
-_LOOK_SECONDS = 0.25
 _FEATURES_SHARE = 0.3
 _TRAINED_SHARE = 0.95
 """Progress of the whole job when its features are there, and when its training has ended."""
 
 log = logging.getLogger(__name__)
-
-
-class _Lost(Exception):
-    """The claim no longer stands: cancelled, or taken over."""
-
-
-@dataclass
-class Claim:
-    """A job this worker holds, and its running contact with the database."""
-
-    db: Database
-    job: Job
-    lease: float
-    _renewed: float = field(default_factory=time.monotonic)
-    _looked: float = field(default_factory=time.monotonic)
-
-    def check(self, *, now_at_once: bool = False) -> None:
-        """Renew the lease when due; between renewals look whether it stands. Raises _Lost."""
-        clock = time.monotonic()
-        if clock - self._renewed > self.lease / 3:
-            self._renewed = clock
-            with self.db.write() as session:
-                kept = queue.renew(session, self.job.id, self.job.fence, now() + self.lease)
-        elif now_at_once or clock - self._looked > _LOOK_SECONDS:
-            self._looked = clock
-            with self.db.read() as session:
-                kept = queue.holds(session, self.job.id, self.job.fence)
-        else:
-            return
-        if not kept:
-            raise _Lost
-
-    def say(self, events: Sequence[Event]) -> None:
-        if events:
-            with self.db.write() as session:
-                queue.append_events(session, self.job.id, now(), events)
-
-    def fail(self, error: DurianError) -> None:
-        """End the job as failed, unless the claim is lost."""
-        body = {"code": error.code, "message": error.message, "param": error.param}
-        with self.db.write() as session:
-            values = {"finished_at": now(), "error": body}
-            if queue.finish(session, self.job.id, self.job.fence, "failed", values):
-                event = Event(level="error", message=error.message, data={"code": error.code})
-                queue.append_events(session, self.job.id, now(), [event])
 
 
 class Worker:
@@ -109,15 +65,17 @@ class Worker:
         self.publisher = publisher
         self.owner = f"{socket.gethostname()[:40]}-{os.getpid()}"
         self._described: list[dict[str, Any]] | None = None
+        self.leases = Leases(db, settings.lease_seconds)
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._attendance = Attendance(Workers(db), self.owner, self.methods, settings.data / health.BEAT)
 
     def start(self) -> None:
-        """Work in threads of their own, one a job that may run at a time."""
-        for i in range(self.settings.jobs):
-            thread = threading.Thread(target=self.run, name=f"worker-{i}", daemon=True)
+        """Work in threads of their own, one a job that may run at a time; and watch others' leases."""
+        work = [(f"worker-{i}", self.run) for i in range(self.settings.jobs)]
+        for name, target in [*work, ("leases", self._watch)]:
+            thread = threading.Thread(target=target, name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
         self._attendance.start()
@@ -153,6 +111,17 @@ class Worker:
                 self._wake.wait(_IDLE_SECONDS)
                 self._wake.clear()
 
+    def _watch(self) -> None:
+        while not self._stopping.wait(min(1.0, self.settings.lease_seconds / 4)):
+            try:
+                lapsed = self.leases.look()
+            except DurianError as error:
+                log.warning("the leases of jobs cannot be read: %s", error.code)
+                continue
+            for job_id in lapsed:
+                log.warning("the worker of job %s fell silent; the job is given back", job_id)
+                self.wake()
+
     def work_once(self) -> bool:
         """Claim and run one job; False when none waits."""
         lacking = [method["name"] for method in self._known() if not method["available"]]
@@ -167,25 +136,33 @@ class Worker:
             )
         if job is None:
             return False
-        claim = Claim(self.db, job, self.settings.lease_seconds)
+        claim = Claim(self.db, job, self.settings.lease_seconds, self._stopping.is_set)
         try:
             self._attempt(claim)
-        except _Lost:
-            log.info("job %s was cancelled or taken over", job.id)
+        except Lost:
+            log.info("job %s was cancelled, taken over or given back", job.id)
         except DurianError as error:
-            claim.fail(error)
+            self._failed(claim, error)
+        except OSError as error:
+            log.exception("job %s met a fault of the disk", job.id)
+            self._failed(claim, named(error))
         except Exception:
             log.exception("job %s broke", job.id)
             claim.fail(JobFailed("The job failed inside the service; see its log.", code="internal"))
         return True
 
+    def _failed(self, claim: Claim, error: DurianError) -> None:
+        """The end of an attempt: of the job too, unless a further one may do better."""
+        if is_its_own(error) or claim.job.attempts >= self.settings.max_attempts:
+            claim.fail(error)
+        else:
+            claim.retry(error, backoff(self.settings.retry_seconds, claim.job.attempts))
+
     def _attempt(self, claim: Claim) -> None:
         if claim.job.attempts > self.settings.max_attempts:
-            raise JobFailed(
-                f"The job's worker was lost {self.settings.max_attempts} times; it is not tried again.",
-                code="worker_lost",
-            )
+            raise lost_too_often(self.settings.max_attempts)
         started = time.monotonic()
+        self._clear_earlier(claim)
         spec = self.specs.build(claim.job)
         output = Path(spec.output)
         try:
@@ -200,10 +177,15 @@ class Worker:
                     )
                 ]
             )
-            self.publisher.publish(claim.job, output)
+            self.publisher.publish(claim, output)
         finally:
             shutil.rmtree(output.parent, ignore_errors=True)
         log.info("job %s ended after %.3f s", claim.job.id, time.monotonic() - started)
+
+    def _clear_earlier(self, claim: Claim) -> None:
+        """What claims of this job left that did not live to clear it away."""
+        for folder in self.settings.work.glob(f"{claim.job.id}-*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _features(self, claim: Claim, spec: FitSpec) -> None:
         packs = self.specs.packs(claim.job)
@@ -237,13 +219,13 @@ class Worker:
 
     def _check(self, claim: Claim) -> None:
         if self._stopping.is_set():
-            with self.db.write() as session:
-                queue.release(session, claim.job.id, claim.job.fence, now())
-            raise _Lost
+            claim.release()
+            raise Lost
         claim.check()
 
     def _train(self, claim: Claim, run: Run) -> None:
-        """Follow the child to its end. Raises JobFailed with what it said."""
+        """Follow the child to its end. Raises JobFailed with what it said, or with how it ended."""
+        started = heard = time.monotonic()
         try:
             while True:
                 messages = run.messages(_POLL_SECONDS)
@@ -251,11 +233,26 @@ class Worker:
                 if any("done" in m for m in messages):
                     return
                 _raise_failure(messages)
+                clock = time.monotonic()
+                heard = clock if messages else heard
                 if not messages and not run.alive():
-                    raise JobFailed("The training process ended without a result.", code="process_died")
+                    raise _died(run.fate())
+                self._check_time(clock - started, clock - heard)
                 self._check(claim)
         finally:
             run.kill()
+
+    def _check_time(self, seconds: float, silent: float) -> None:
+        if silent > self.settings.job_silence_seconds:
+            raise JobFailed(f"The job hung: it reported nothing for {silent:.0f} s.", code="timeout")
+        if seconds > self.settings.job_seconds:
+            raise JobFailed(f"The job took longer than the {seconds:.0f} s it may take.", code="timeout")
+
+
+def _died(fate: str) -> JobFailed:
+    if fate == OOM:
+        return JobFailed("The job needs more memory than it may use; use fewer examples.", code=OOM)
+    return JobFailed("The training process ended without a result.", code=PROCESS_DIED)
 
 
 def _rescaled(event: Event) -> Event:

@@ -33,6 +33,9 @@ METHODS.load()  # in the forkserver, once, and not in every job
 log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1
 _NICENESS = 5
+OOM = "oom"
+_OOM_MESSAGE = "The job needs more memory than it may use; use fewer examples."
+_OOM_WORDS = ("bad_alloc", "out of memory", "can't allocate memory", "failed to allocate memory")
 
 
 class Sink(Protocol):
@@ -108,12 +111,20 @@ def _answer(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     except DurianError as error:
         return _failed(error.code, error.message)
     except MemoryError:
-        return _failed("out_of_memory", "The job needs more memory than there is; use fewer examples.")
+        return _failed(OOM, _OOM_MESSAGE)
     except BrokenPipeError:
         raise  # nobody listens any more
-    except Exception:
+    except Exception as error:
+        if _is_oom(error):
+            return _failed(OOM, _OOM_MESSAGE)
         log.exception("A job failed.")
         return _failed("internal", "The training failed unexpectedly; the service's log has the details.")
+
+
+def _is_oom(error: Exception) -> bool:
+    """Native code says so in words: ONNX Runtime, torch and C++ itself."""
+    text = str(error).lower()
+    return any(words in text for words in _OOM_WORDS)
 
 
 def _failed(code: str, message: str) -> dict[str, Any]:

@@ -9,44 +9,91 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, DataError, IntegrityError, InterfaceError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from app.db.audit import WriteSession
-from models.errors import Unavailable
+from app.db.trouble import Trouble, named
 
 # Below this release write-ahead logging with two processes can corrupt the file.
 _WAL_SAFE = (3, 51, 3)
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
+PATIENCE_SECONDS = 5.0
+"""How long a transaction waits for a lock or a connection."""
+
+HASTY_SECONDS = 0.05
+_OURS = (IntegrityError, DataError, ProgrammingError)
+"""Errors of a statement, not of the database."""
+
 
 class Database:
-    """`read()` and `write()` give sessions; a write commits when its block ends without an error."""
+    """`read()` and `write()` give sessions; a write commits when its block ends without an error.
+
+    Both raise Unavailable `database` while it is locked or away, and InsufficientStorage `disk_full`;
+    `trouble` tells whether that is so now.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.engine = _sqlite(url) if make_url(url).get_backend_name() == "sqlite" else create_engine(url)
+        self.trouble = Trouble()
+        self.engine = _open(url, PATIENCE_SECONDS)
         self._writer = self.engine.execution_options(durian_write=True)
+        self._hasty = _open(url, HASTY_SECONDS) if self.embedded else self.engine
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it is a file of this data folder."""
+        return make_url(self.url).get_backend_name() == "sqlite"
 
     @contextmanager
-    def read(self) -> Iterator[Session]:
-        with _reported(), Session(self.engine, expire_on_commit=False) as session:
+    def read(self, *, hasty: bool = False) -> Iterator[Session]:
+        """`hasty`: for who holds up others while it waits for a lock."""
+        engine = self._hasty if hasty else self.engine
+        with self._reported("read"), Session(engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        with _reported(), WriteSession(self._writer, expire_on_commit=False) as session, session.begin():
+        with (
+            self._reported("write"),
+            WriteSession(self._writer, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
+
+    def probe(self) -> None:
+        """Take the lock that a write takes, and let it go. Raises as `write`, and sooner."""
+        with (
+            self._reported("write"),
+            self._hasty.execution_options(durian_write=True).connect() as connection,
+        ):
+            connection.execute(text("SELECT 1"))
+            connection.commit()
+
+    @contextmanager
+    def _reported(self, kind: str) -> Iterator[None]:
+        try:
+            yield
+        except _OURS:
+            raise
+        except (DatabaseError, InterfaceError, PoolTimeout) as error:
+            problem = named(error)
+            self.trouble.note(kind, problem.code)
+            raise problem from error
+        self.trouble.over(kind)
 
     def migrate(self) -> None:
         """Bring the schema to the newest revision."""
-        with self._writer.connect() as connection:
+        with self._reported("write"), self._writer.connect() as connection:
             if _revision(connection) != _newest():
                 _upgrade(connection)
             connection.commit()
 
     def close(self) -> None:
         self.engine.dispose()
+        self._hasty.dispose()
 
 
 def _revision(connection: Connection) -> str | None:
@@ -72,19 +119,21 @@ def _upgrade(connection: Connection) -> None:
     command.upgrade(config, "head")
 
 
-@contextmanager
-def _reported() -> Iterator[None]:
-    try:
-        yield
-    except OperationalError as error:
-        raise Unavailable("The database is busy or away; try again shortly.", code="database") from error
+def _open(url: str, patience: float) -> Engine:
+    if make_url(url).get_backend_name() == "sqlite":
+        return _sqlite(url, patience)
+    options = f"-c lock_timeout={int(patience * 1000)}"
+    connect = {"connect_timeout": int(patience), "options": options}
+    return create_engine(url, pool_pre_ping=True, pool_timeout=patience, connect_args=connect)
 
 
-def _sqlite(url: str) -> Engine:
+def _sqlite(url: str, patience: float) -> Engine:
     path = make_url(url).database
     if path:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": 5.0, "check_same_thread": False})
+    connect = {"timeout": patience, "check_same_thread": False}
+    # Several threads wait for one lock: each may hold a connection for as long as one is patient.
+    engine = create_engine(url, connect_args=connect, pool_timeout=PATIENCE_SECONDS, max_overflow=60)
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     return engine

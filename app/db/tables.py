@@ -87,6 +87,7 @@ class Job(Base):
         UniqueConstraint("tenant", "idempotency_key"),
         Index("jobs_claim", "status", "not_before"),
         Index("jobs_list", "tenant", "seq"),
+        Index("jobs_turn", "tenant", "started_at"),
     )
     seq: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
     id: Mapped[str] = mapped_column(String(40), unique=True)
@@ -116,6 +117,18 @@ class Job(Base):
     fence: Mapped[int] = mapped_column(default=0)
     lease_owner: Mapped[str | None] = mapped_column(String(64))
     lease_until: Mapped[float | None]
+
+
+class JobTransition(Base):
+    """Every status a job has had; written by the database's triggers, which also let a job end only once."""
+
+    __tablename__ = "job_transitions"
+    seq: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
+    at: Mapped[float]
+    before: Mapped[str | None] = mapped_column(String(20))
+    after: Mapped[str] = mapped_column(String(20))
+    fence: Mapped[int]
 
 
 class JobEvent(Base):

@@ -40,8 +40,10 @@ class Golden:
     def check(self, got: Prediction, manifest: Manifest) -> None:
         """Compare scores to 1e-3, values and features to 1e-3 of their size.
 
-        Raises CorruptArtefact `golden_mismatch`.
+        Raises CorruptArtefact `golden_mismatch`, and `non_finite` for answers that are no numbers.
         """
+        if not np.isfinite(got.outputs).all():
+            raise CorruptArtefact("Served, the model gives numbers that are not finite.", code="non_finite")
         if got.embedding is None or not _close(self.features, got.embedding, relative=True):
             raise _mismatch("features")
         tasks = [manifest.task, *(output.task for output in manifest.outputs)]

@@ -8,6 +8,7 @@ from typing import Any
 from app.frames import Frame
 from app.frontends.line import Line
 from app.frontends.messages import away
+from app.runners.base import DIED
 from models.recommendation import RecommendationSpec
 
 _METHODS_SECONDS = 90.0
@@ -29,6 +30,9 @@ class RemoteRun:
 
     def alive(self) -> bool:
         return not self._answer.done()
+
+    def fate(self) -> str:
+        return DIED
 
     def kill(self) -> None:
         self._answer.cancel()

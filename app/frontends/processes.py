@@ -14,7 +14,6 @@ import uvloop
 
 from app import logs
 from app.api.protocol import server_options
-from app.decoding.decoders import Decoders
 from app.frontends.advisor import RemoteAdvisor
 from app.frontends.board import Board
 from app.frontends.fresh import Fresh
@@ -64,18 +63,18 @@ async def _hosted(host: Host) -> None:
 class FrontEnd:
     """The parts of a front-end, and their life."""
 
+    ground: Ground
     services: Services
     engine: RemoteEngine
-    decoders: Decoders
 
     def start(self, *, worker: bool) -> None:
-        self.decoders.warm()
+        self.ground.decoders.warm()
         self.services.registry.start()
 
     def close(self) -> None:
         self.services.registry.close()
-        self.decoders.close()
-        self.services.db.close()
+        self.ground.decoders.close()
+        self.ground.close()
 
 
 def front_end(settings: Settings, line: str, board: Board) -> FrontEnd:
@@ -92,7 +91,7 @@ def front_end(settings: Settings, line: str, board: Board) -> FrontEnd:
         engine.wake,
         board.restarts,
     )
-    return FrontEnd(services(ground, behind), engine, ground.decoders)
+    return FrontEnd(ground, services(ground, behind), engine)
 
 
 def run_front_end(post: Post, board: Board) -> None:

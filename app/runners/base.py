@@ -12,6 +12,10 @@ ENTRY = "training.child"
 `main_recommend(spec, connection)`."""
 
 
+OOM = "oom"
+DIED = "died"
+
+
 class Run(Protocol):
     """One started job."""
 
@@ -24,6 +28,10 @@ class Run(Protocol):
         ...
 
     def alive(self) -> bool: ...
+
+    def fate(self) -> str:
+        """Why it ended without a last message: OOM where it was killed for want of memory, else DIED."""
+        ...
 
     def kill(self) -> None:
         """End the job at once and wait until it is gone."""

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from app.runners.base import ENTRY
+from app.runners.base import DIED, ENTRY
 from models.fitspec import FitSpec
 from models.recommendation import RecommendationSpec
 
@@ -42,6 +42,9 @@ class InlineRun:
 
     def alive(self) -> bool:
         return self._thread.is_alive()
+
+    def fate(self) -> str:
+        return DIED
 
     def kill(self) -> None:
         """A thread cannot be killed: wait for it."""

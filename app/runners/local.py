@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import importlib
 import multiprocessing
+import resource
+import signal
 from collections.abc import Callable
 from typing import Any
 
-from app.runners.base import ENTRY
+from app.runners.base import DIED, ENTRY, OOM
+from app.runners.pressure import oom_kills
 from models.errors import Unavailable
 from models.fitspec import FitSpec
 from models.recommendation import RecommendationSpec
@@ -23,16 +26,24 @@ _START_SECONDS = 60.0
 _PRELOAD = [ENTRY, __name__, "app.cli"]
 
 
-def _enter(function: str, *arguments: object) -> None:
-    """Runs in the child: hand over to the training side."""
-    entry: Callable[..., None] = getattr(importlib.import_module(ENTRY), function)
+def _enter(module: str, function: str, memory: int | None, *arguments: object) -> None:
+    """Runs in the child: hand over to the training side. What it may allocate ends at `memory` bytes."""
+    if memory is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        soft = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+    entry: Callable[..., None] = getattr(importlib.import_module(module), function)
     entry(*arguments)
 
 
 class LocalRun:
-    def __init__(self, function: str, *arguments: object) -> None:
+    """One child; `memory` bounds what it may allocate, in bytes."""
+
+    def __init__(self, function: str, *arguments: object, memory: int | None = None) -> None:
+        self._oom_kills = oom_kills()
         self._reader, writer = _CONTEXT.Pipe(duplex=False)
-        self._process = _CONTEXT.Process(target=_enter, args=(function, *arguments, writer), daemon=True)
+        everything = (ENTRY, function, memory, *arguments, writer)
+        self._process = _CONTEXT.Process(target=_enter, args=everything, daemon=True)
         self._process.start()
         writer.close()  # the child's copy is the only one left: its end is our end of file
 
@@ -41,12 +52,17 @@ class LocalRun:
         try:
             while self._reader.poll(0 if found else timeout):
                 found.append(self._reader.recv())
-        except EOFError:
-            pass
+        except (EOFError, OSError):
+            pass  # it ended, perhaps in the middle of a message
         return found
 
     def alive(self) -> bool:
         return self._process.is_alive()
+
+    def fate(self) -> str:
+        self._process.join()
+        killed = self._process.exitcode == -signal.SIGKILL
+        return OOM if killed and oom_kills() > self._oom_kills else DIED
 
     def kill(self) -> None:
         self._process.kill()
@@ -55,14 +71,15 @@ class LocalRun:
 
 
 class LocalRunner:
-    """Children of this process's forkserver."""
+    """Children of this process's forkserver. A job may allocate `memory` bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: int | None = None) -> None:
+        self._memory = memory
         _CONTEXT.set_forkserver_preload(_PRELOAD)
         self._methods: list[dict[str, Any]] | None = None
 
     def start(self, spec: FitSpec, spec_path: str) -> LocalRun:
-        return LocalRun("main", spec_path)
+        return LocalRun("main", spec_path, memory=self._memory)
 
     def methods(self) -> list[dict[str, Any]]:
         """Asked of the training side once; this also warms the forkserver."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.db import queue
@@ -81,8 +82,21 @@ class Jobs:
         if job.seq is not None:
             return job
         job.idempotency_key = idempotency_key
+        try:
+            job = self._enqueue(tenant, request, job)
+        except IntegrityError:  # the same key at the same time, where the database lets both look first
+            with self.db.read() as session:
+                known = _replayed(session, tenant, request, idempotency_key)
+            if known is None:
+                raise
+            return known
+        self.wake()
+        return job
+
+    def _enqueue(self, tenant: str, request: JobRequest, job: Job) -> Job:
+        """Add it, unless its key has been used. Raises RateLimited `queue_full`."""
         with self.db.write() as session:
-            known = _replayed(session, tenant, request, idempotency_key)
+            known = _replayed(session, tenant, request, job.idempotency_key)
             if known is not None:
                 return known
             if queue.waiting(session, tenant) >= self.max_queued:
@@ -92,7 +106,6 @@ class Jobs:
             session.add(job)
             session.flush()
             queue.append_events(session, job.id, now(), _created(job))
-        self.wake()
         return job
 
     def _plan(self, session: Session, tenant: str, request: JobRequest) -> Job:

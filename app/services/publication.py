@@ -20,6 +20,7 @@ from app.db.tables import Alias, Change, Job, Model, Report, Version
 from app.engine.engine import Engine
 from app.engine.model import LoadedModel
 from app.services.artefacts import Artefacts
+from app.services.claims import Claim
 from app.services.ids import new_id, now
 from app.services.registry import Registry
 from models.events import Event
@@ -42,21 +43,25 @@ class Publisher:
         self.engine = engine
         self.registry = registry
 
-    def publish(self, job: Job, output: Path) -> Published | None:
+    def publish(self, claim: Claim, output: Path) -> Published | None:
         """Publish what a job wrote to `output`; None when the job was cancelled or taken over.
 
-        Raises CorruptArtefact when the artefact is not what its manifest says, or does not give its
-        golden outputs.
+        While the database is away it waits. Raises CorruptArtefact when the artefact is not what its manifest
+        says, or does not give its golden outputs.
         """
+        job = claim.job
         report = ReportBody.model_validate_json((output / REPORT).read_bytes())
         manifest = self.artefacts.admit(output)
         self._check(manifest)
-        with self.db.write() as session:
-            version = _register(session, job, manifest, report)
+        version = claim.patiently(lambda: self._register(job, manifest, report))
         if version is None:
             return None
         self.registry.refresh()
         return Published(job.target, version, manifest.digest)
+
+    def _register(self, job: Job, manifest: Manifest, report: ReportBody) -> int | None:
+        with self.db.write() as session:
+            return _register(session, job, manifest, report)
 
     def _check(self, manifest: Manifest) -> None:
         """Load an admitted artefact and run its golden batch. Raises CorruptArtefact."""

@@ -21,7 +21,7 @@ from models.store import BlobStore
 SECONDS = 120.0
 _BUSY_SECONDS = 30.0
 _POLL_SECONDS = 0.5
-_OUR_FAULT = frozenset({"internal", "out_of_memory", "corrupt_artefact"})
+_OUR_FAULT = frozenset({"internal", "oom", "corrupt_artefact"})
 
 
 class Recommendations:

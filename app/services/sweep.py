@@ -1,13 +1,14 @@
 """Removes what nothing names any more: blobs of deleted uploads, artefacts of deleted versions, leftovers.
 
 Only what has been untouched for an hour goes: bytes are stored before the row that names them, and storing
-bytes that are there already touches them, so what a request is about to name is always young.
+bytes that are there already touches them, so what a request is about to name is always young. A name is taken
+away first and looked at again: what was touched meanwhile gets it back.
 """
 
 from __future__ import annotations
 
 import logging
-import shutil
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -17,11 +18,13 @@ from sqlalchemy import select
 
 from app.db.database import Database
 from app.db.tables import ACTIVE, Example, File, Job, Version
+from app.services.reconcile import remove
 from app.settings import Settings
 from models.errors import DurianError
-from models.store import TEMPORARY
+from models.store import TEMPORARY, set_aside
 
 GRACE_SECONDS = 3_600.0
+_TEMPORARY_SECONDS = 60.0
 _EVERY_SECONDS = 600.0
 log = logging.getLogger(__name__)
 
@@ -59,9 +62,7 @@ class Sweeper:
         old = [path for path in self._stored() if self._is_old(path)]
         named = self._named() if old else set()
         stale = [path for path in old if path.name not in named]
-        for path in stale:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        return len(stale)
+        return sum(self._take(path) for path in stale)
 
     def _stored(self) -> Iterator[Path]:
         for root in (self.settings.blobs, self.settings.artefacts):
@@ -73,7 +74,23 @@ class Sweeper:
             age = time.time() - path.stat().st_mtime
         except FileNotFoundError:
             return False
-        return age > self.grace or (age > 60 and path.name.startswith(TEMPORARY))
+        return age > self.grace or (age > _TEMPORARY_SECONDS and path.name.startswith(TEMPORARY))
+
+    def _take(self, path: Path) -> bool:
+        """Remove it, unless somebody has touched it since it was listed."""
+        if path.name.startswith(TEMPORARY) or path.parent == self.settings.work:
+            remove(path)
+            return True
+        try:
+            aside = set_aside(path)
+        except FileNotFoundError:
+            return False
+        if self._is_old(aside) or path.exists():
+            remove(aside.parent)
+            return True
+        os.rename(aside, path)
+        remove(aside.parent)
+        return False
 
     def _named(self) -> set[str]:
         """Digests and work folders that something refers to."""

@@ -14,11 +14,15 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.db import queue
+from app.db.tables import Job
 from app.main import Process, build, create_app
+from app.runners.base import DIED
 from app.runners.inline import InlineRun, InlineRunner
 from app.runners.local import LocalRunner
+from app.services.claims import Claim
 from app.services.ids import now
 from app.services.jobs import JobRequest
+from app.services.leases import Leases
 from app.settings import Settings
 from models.errors import NotFound
 from models.fitspec import FitSpec
@@ -40,6 +44,9 @@ class HangingRun:
 
     def alive(self) -> bool:
         return not self.killed.is_set()
+
+    def fate(self) -> str:
+        return DIED
 
     def kill(self) -> None:
         self.killed.set()
@@ -70,7 +77,7 @@ class Tampering(InlineRunner):
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(data=tmp_path, lanes=1)
+    return Settings(data=tmp_path, lanes=1, retry_seconds=0.02)
 
 
 def process_of(settings: Settings, runner: Any = None) -> Process:
@@ -122,31 +129,46 @@ def test_a_stopping_worker_gives_its_job_back(hanging: tuple[Process, Hanging]) 
     assert (row.status, row.attempts) == ("queued", 0)
 
 
-def test_a_job_whose_child_dies_fails_and_says_so(hanging: tuple[Process, Hanging]) -> None:
+def test_a_job_whose_child_dies_is_tried_three_times_and_says_so(hanging: tuple[Process, Hanging]) -> None:
     process, runner = hanging
     job = submit(process)
-    until(lambda: runner.runs)[0].kill()
+    for attempt in range(3):
+        until(lambda: len(runner.runs) > attempt)  # noqa: B023
+        runner.runs[attempt].kill()
     row = until(lambda: (j := process.services.jobs.get(TENANT, job)).status == "failed" and j)
-    assert row.error["code"] == "process_died"
+    assert (row.error["code"], row.attempts) == ("process_died", 3)
+    said = [event.data.get("code") for event in process.services.jobs.events(TENANT, job, 0, 100).rows]
+    assert said.count("process_died") == 3
 
 
 def test_a_silent_workers_job_is_taken_over_and_its_late_result_refused(settings: Settings) -> None:
     process = process_of(settings)
     job_id = submit(process)
-    with process.services.db.write() as session:
-        first = queue.claim(session, "lost", now(), lease=0.05)
-    assert first is not None
-    time.sleep(0.1)
+    first = claimed_by_one_who_falls_silent(process)
     assert process.worker.work_once()
     assert process.services.jobs.get(TENANT, job_id).status == "succeeded"
 
     spec = process.worker.specs.build(first)
     train_alone(spec, process)
-    assert process.worker.publisher.publish(first, Path(spec.output)) is None
+    late = Claim(process.services.db, first, 15)
+    assert process.worker.publisher.publish(late, Path(spec.output)) is None
     assert [v.version for v in process.services.models.versions(TENANT, "m")] == [1]
     with process.services.db.write() as session:
         assert not queue.finish(session, job_id, first.fence, "failed", {})
     process.close()
+
+
+def claimed_by_one_who_falls_silent(process: Process) -> Job:
+    """A job claimed by another worker whose lease has lapsed."""
+    clock = [0.0]
+    leases = Leases(process.services.db, 15.0, clock=lambda: clock[0])
+    with process.services.db.write() as session:
+        job = queue.claim(session, "lost", now(), lease=15.0)
+    assert job is not None
+    for clock[0] in (0.0, 10.0, 15.1):
+        lapsed = leases.look()
+    assert lapsed == [job.id]
+    return job
 
 
 def train_alone(spec: FitSpec, process: Process) -> None:
@@ -159,8 +181,7 @@ def test_a_job_that_loses_every_worker_fails_in_the_end(settings: Settings) -> N
     process = process_of(settings.model_copy(update={"max_attempts": 2}))
     job = submit(process)
     for _ in range(2):
-        with process.services.db.write() as session:
-            assert queue.claim(session, "lost", now(), lease=-1) is not None
+        claimed_by_one_who_falls_silent(process)
     assert process.worker.work_once()
     row = process.services.jobs.get(TENANT, job)
     assert row.error is not None

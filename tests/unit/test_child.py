@@ -72,7 +72,7 @@ def test_memory_error_has_its_own_code(spec_path: str, monkeypatch: pytest.Monke
     monkeypatch.setattr(fit, "run", exhaust)
     sink = Sink()
     child.run(spec_path, sink)
-    assert sink.messages[-1]["failed"]["code"] == "out_of_memory"
+    assert sink.messages[-1]["failed"]["code"] == "oom"
 
 
 def test_describe_lists_every_method_with_auto_first() -> None:
