@@ -34,6 +34,7 @@ from app.engine.limit import memory_limit
 from app.engine.memory import Memory
 from app.engine.predictor import Predictor
 from app.engine.providers import providers
+from app.engine.queue import Limits
 from app.runners.base import Advisor, Runner
 from app.runners.local import LocalRunner
 from app.services.artefacts import Artefacts
@@ -170,7 +171,7 @@ def build(
     engine = Engine(
         ground.shelf,
         lanes=settings.lanes,
-        max_queue=settings.max_queue,
+        max_queue=Limits(settings.max_queue, settings.max_queue_tenant, settings.max_queue_model),
         providers=providers(),
         memory=memory,
         pinned=settings.pinned,

@@ -15,6 +15,7 @@ import orjson
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.departures import Departure
 from app.errors import body_of, headers_of, status_of
 from app.services.keys import Identity
 from models.errors import DurianError, Forbidden, InvalidRequest, TooLarge, UnsupportedMedia
@@ -52,7 +53,7 @@ class Gate:
             headers = Headers(scope=scope)
             self._admit(scope, headers)
             limit = self.max_upload if scope["path"].startswith(_UPLOADS) else self.max_body
-            await self.app(scope, _limited(receive, headers, limit), answer)
+            await self._pass(scope, _limited(receive, headers, limit), answer)
         except DurianError as error:
             await refuse(scope, answer, error)
         except Exception:
@@ -60,6 +61,13 @@ class Gate:
             if answer.started:
                 raise  # half an answer is out: only closing the connection tells the truth
             await refuse(scope, answer, DurianError("Something broke inside the service.", code="internal"))
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not _computes(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        with Departure(receive) as departure:
+            await self.app(scope, departure.receive, send)
 
     def _admit(self, scope: Scope, headers: Headers) -> None:
         if headers.get("content-encoding", "identity") != "identity":
@@ -79,6 +87,11 @@ def _key(headers: Headers) -> str | None:
 
 def _writes(method: str, path: str) -> bool:
     return method not in _SAFE_METHODS and path not in READ_ONLY and not path.endswith("/infer")
+
+
+def _computes(path: str) -> bool:
+    """Whether a request is only work for the engine, which may be dropped when its client has gone."""
+    return path in ("/v1/predictions", "/v1/embeddings") or path.endswith("/infer")
 
 
 def _limited(receive: Receive, headers: Headers, limit: int) -> Receive:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any
 
@@ -11,6 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
 
 from app.api import oip_views as views
+from app.api.deadlines import deadline_of
 from app.api.oip_codec import InferRequest, decode_raw, decode_request, encode_response, header_length_of
 from app.errors import headers_of, status_of
 from app.services.catalogue import Entry, Reference, version_number
@@ -21,8 +21,6 @@ from models.manifest import Manifest
 
 JSON_LENGTH = "inference-header-content-length"
 EXTENSIONS = ("binary_tensor_data", "classification", "model_repository", "schedule_policy", "statistics")
-_LOWEST_SERVING_PRIORITY = 1
-"""Priorities 0 (default) and 1 (highest) are served first; higher numbers wait, as background work does."""
 
 
 class OipRoute(APIRoute):
@@ -135,8 +133,8 @@ async def infer(
         views.inputs_of(loaded.manifest, asked),
         embedding=any(output.name == views.EMBEDDING for output in outputs),
         unknown=any(output.name == views.UNKNOWN for output in outputs),
-        deadline=time.monotonic() + asked.timeout_us / 1e6 if asked.timeout_us else None,
-        background=asked.priority > _LOWEST_SERVING_PRIORITY,
+        deadline=deadline_of(request.headers, asked.timeout_us),
+        priority=asked.priority,
     )
     encoded = encode_response(
         views.outputs_of(loaded.manifest, prediction, outputs),

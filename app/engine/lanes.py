@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from app.engine.heads import AffineHead, GraphHead, Outputs, TailHead, apply_affine
-from app.engine.queue import Queue, Step
+from app.engine.pool import Step
+from app.engine.queue import Queue
 from app.engine.stats import Phases, Stats
 from app.engine.unknown import find_unknown
 from app.engine.work import NO_OUTPUTS, Item, Work, deliver
@@ -53,7 +54,8 @@ class Lanes:
     def _do(self, step: Step) -> None:
         items = drop_dead(step.items)
         if step.prepare:
-            self._queue.put_back(prepare(items))
+            prepare(items)
+            self._queue.put_back(step.items)
         elif items:
             self._run(items)
 
@@ -62,6 +64,7 @@ class Lanes:
         for item in items:
             item.work.started_ns = item.work.started_ns or started
         features, outputs = compute(items)
+        self._queue.ran(items, _clock() - started)
         broken = [item for item, row in zip(items, outputs, strict=True) if row is None]
         if broken:
             message = "The model's head failed on this batch; try again."
@@ -97,7 +100,7 @@ def drop_dead(items: list[Item]) -> list[Item]:
     return [item for item in items if not item.work.over()]
 
 
-def prepare(items: list[Item]) -> list[Item]:
+def prepare(items: list[Item]) -> None:
     """Decode or tokenise each input. One that cannot be fails its own request and no other."""
     for item in items:
         started = _clock()
@@ -111,7 +114,6 @@ def prepare(items: list[Item]) -> list[Item]:
             where = f"Input {item.row}"
             fail([item], InvalidInput(f"{where} cannot be decoded.", code="undecodable", param="input"))
         item.prepare_ns = _clock() - started
-    return [item for item in items if not item.work.over()]
 
 
 def compute(items: list[Item]) -> tuple[list[Features], list[Outputs | None]]:

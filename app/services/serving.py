@@ -12,6 +12,7 @@ import numpy as np
 from app.engine.heads import Outputs
 from app.engine.model import LoadedModel, Prediction
 from app.engine.predictor import Predictor
+from app.engine.queue import DEFAULT
 from app.engine.stats import Counters
 from app.services.catalogue import Catalogue, Entry, Reference
 from models.backbone import BackboneCard
@@ -85,7 +86,7 @@ class Serving:
         embedding: bool = False,
         unknown: bool = False,
         deadline: float | None = None,
-        background: bool = False,
+        priority: int = DEFAULT,
     ) -> Prediction:
         """Arrays for raw inputs. Raises what the modality (naming the input) and the engine raise."""
         contents = await _canonical(model.manifest.input, inputs)
@@ -95,7 +96,7 @@ class Serving:
             embedding=embedding,
             unknown=unknown,
             deadline=deadline,
-            background=background,
+            priority=priority,
         )
 
     async def predict(
@@ -115,10 +116,18 @@ class Serving:
         )
         return Answer(ref, model.version, model.digest, rows(model.manifest, prediction, top_k))
 
-    async def embed(self, card: BackboneCard, inputs: Sequence[object], tap: str | None) -> Features:
+    async def embed(
+        self,
+        tenant: str,
+        card: BackboneCard,
+        inputs: Sequence[object],
+        tap: str | None,
+        *,
+        deadline: float | None = None,
+    ) -> Features:
         """A backbone's features [n, D] of raw inputs. Raises as `infer`, and InvalidRequest for the tap."""
         contents = await _canonical(InputSpec(modality=card.modality), inputs)
-        return await self.engine.embed(card.id, contents, tap=tap)
+        return await self.engine.embed(card.id, contents, tap=tap, tenant=tenant, deadline=deadline)
 
 
 async def _canonical(spec: InputSpec, inputs: Sequence[object]) -> list[bytes]:
