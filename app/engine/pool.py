@@ -68,7 +68,9 @@ class Pool:
     def add(self, items: Iterable[Item], *, ready: bool) -> None:
         """Queue items, each in its tenant's order."""
         for item in items:
-            flow = self._flows.setdefault(item.work.ask.tenant, Flow())
+            flow = self._flows.get(item.work.ask.tenant)
+            if flow is None:
+                flow = self._flows[item.work.ask.tenant] = Flow()
             insort(flow.ready if ready else flow.raw, item, key=_turn)
 
     def drop(self, work: Work) -> int:

@@ -8,7 +8,6 @@ The order of it all is decided in docs/adr/0008.
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
@@ -61,7 +60,7 @@ class Queue:
         # By digest: an idle pool must not keep its backbone in memory.
         self._ranks: tuple[dict[str, Pool], ...] = tuple({} for _ in range(_RANKS))
         self._shares = Shares()
-        self._waiting: Counter[Hashable] = Counter()
+        self._waiting: dict[Hashable, int] = {}
         self._changed = threading.Condition()
         self._now = 0
         self._idle = 0
@@ -135,7 +134,7 @@ class Queue:
     def waiting(self, *, background: bool) -> int:
         """Inputs that wait."""
         with self._changed:
-            return self._waiting[background]
+            return self._waiting.get(background, 0)
 
     def drop(self) -> list[Work]:
         """Empty the queue; the requests that waited in it."""
@@ -146,19 +145,25 @@ class Queue:
         return works
 
     def _admit(self, work: Work, count: int) -> None:
-        bounded = _bounded(work)
-        for key, what in zip(bounded, ("backbone", "tenant", "model"), strict=True):
-            if self._waiting[key] + count > getattr(self.limits, what):
-                message = f"Too many inputs wait for this {what}; try again."
-                raise RateLimited(message, code="queue_full")
-        work.counted = (*bounded, _in_background(work))
+        counted, waiting, limits = _counted(work), self._waiting, self.limits
+        backbone, tenant, model, _ = counted
+        if waiting.get(backbone, 0) + count > limits.backbone:
+            raise _full("backbone")
+        if waiting.get(tenant, 0) + count > limits.tenant:
+            raise _full("tenant")
+        if waiting.get(model, 0) + count > limits.model:
+            raise _full("model")
+        work.counted = counted
 
     def _count(self, work: Work, more: int) -> None:
         work.queued += more
+        waiting = self._waiting
         for key in work.counted:
-            self._waiting[key] += more
-            if not self._waiting[key]:
-                del self._waiting[key]
+            count = waiting.get(key, 0) + more
+            if count:
+                waiting[key] = count
+            else:
+                del waiting[key]
 
     def _pool(self, work: Work) -> Pool:
         pools = self._ranks[rank_of(work.ask.priority)]
@@ -182,9 +187,14 @@ def _in_background(work: Work) -> bool:
     return work.ask.priority == BACKGROUND
 
 
-def _bounded(work: Work) -> tuple[Hashable, ...]:
-    """What a request's inputs count for, in the order of `Limits`; a request for features has no model."""
+def _counted(work: Work) -> tuple[Hashable, ...]:
+    """What a request's inputs count for: a backbone, a tenant, a model (none where it asks for features),
+    and all that is of the background or all that is not."""
     ask, background = work.ask, _in_background(work)
     model = "" if ask.model is None else ask.model.name
-    shared = (("backbone", work.trunk.digest, background), ("tenant", ask.tenant, background))
-    return (*shared, ("model", ask.tenant, model, background))
+    shared = (work.trunk.digest, background), (background, ask.tenant)
+    return (*shared, (ask.tenant, model, background), background)
+
+
+def _full(what: str) -> RateLimited:
+    return RateLimited(f"Too many inputs wait for this {what}; try again.", code="queue_full")
