@@ -16,7 +16,7 @@ from app.errors import headers_of, status_of
 from app.services.catalogue import Entry, Reference, version_number
 from app.services.serving import Serving
 from models import __version__
-from models.errors import DurianError, InvalidInput, InvalidRequest
+from models.errors import DurianError, InvalidInput, InvalidRequest, TooLarge
 from models.manifest import Manifest
 
 JSON_LENGTH = "inference-header-content-length"
@@ -33,7 +33,7 @@ class OipRoute(APIRoute):
             try:
                 return await handle(request)
             except DurianError as error:
-                status = 400 if isinstance(error, InvalidInput) else status_of(error)
+                status = 400 if isinstance(error, InvalidInput | TooLarge) else status_of(error)
                 return _json({"error": error.message}, status, headers_of(error))
 
         return answer

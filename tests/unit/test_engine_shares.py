@@ -235,9 +235,7 @@ def test_what_is_over_gives_up_its_place_at_once(play: Callable[..., list[list[b
         cancelled.cancel()
         await scene.waiting(0)
         with pytest.raises(DeadlineExceeded):
-            await scene.engine.predict(
-                model, [b"expired"] * 4, deadline=time.monotonic() + 0.02
-            )
+            await scene.engine.predict(model, [b"expired"] * 4, deadline=time.monotonic() + 0.02)
         assert scene.engine.stats().waiting == 0
         scene.ask(model, *[b"served"] * 4)
         await scene.waiting(4)
