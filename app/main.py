@@ -29,6 +29,7 @@ from app.api import (
 )
 from app.api.gate import Gate
 from app.db.database import Database
+from app.engine.blas import use_one_thread
 from app.engine.engine import Engine
 from app.engine.limit import memory_limit
 from app.engine.memory import Memory
@@ -137,6 +138,7 @@ class Process:
 
     def start(self, *, worker: bool) -> None:
         """Load what is published, then take requests and, if asked, jobs."""
+        use_one_thread()
         # The training side takes a second to import; nobody needs to wait for that to predict.
         threading.Thread(target=self._warm, name="warm-training", daemon=True).start()
         self.services.registry.start()
