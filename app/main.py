@@ -34,11 +34,13 @@ from app.api.load import Load
 from app.api.quick import Quick
 from app.db.database import Database
 from app.decoding.decoders import Decoders
+from app.engine.blas import use_one_thread
 from app.engine.engine import Engine
 from app.engine.limit import memory_limit
 from app.engine.memory import Memory
 from app.engine.predictor import Predictor
 from app.engine.providers import providers
+from app.engine.queue import Limits
 from app.runners.base import Advisor, Runner
 from app.runners.local import LocalRunner
 from app.services.artefacts import Artefacts
@@ -166,6 +168,7 @@ class Process:
 
     def start(self, *, worker: bool) -> None:
         """Load what is published, then take requests and, if asked, jobs."""
+        use_one_thread()
         # The training side takes a second to import; nobody needs to wait for that to predict.
         threading.Thread(target=self._warm, name="warm-training", daemon=True).start()
         self.services.registry.start()
@@ -205,7 +208,7 @@ def build(
     engine = Engine(
         ground.shelf,
         lanes=settings.lanes,
-        max_queue=settings.max_queue,
+        max_queue=Limits(settings.max_queue, settings.max_queue_tenant, settings.max_queue_model),
         providers=providers(),
         memory=memory,
         pinned=settings.pinned,

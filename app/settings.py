@@ -51,7 +51,9 @@ class Settings(BaseSettings):
     max_json_bytes: int = Field(default=2 * MIB, description="largest body of JSON")
     max_classes: int = 5_000
     lanes: int = Field(default_factory=_cores, ge=1, description="inference threads")
-    max_queue: int = Field(default=4_096, ge=1, description="examples waiting in the engine, a backbone")
+    max_queue: int = Field(default=16_384, ge=1, description="inputs waiting in the engine, a backbone")
+    max_queue_tenant: int = Field(default=4_096, ge=1, description="inputs waiting in the engine, a tenant")
+    max_queue_model: int = Field(default=2_048, ge=1, description="inputs waiting in the engine, a model")
     memory_budget: ByteSize | None = Field(
         default=None, gt=0, description="loaded backbones and models; default: half of the memory there is"
     )

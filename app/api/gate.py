@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.bodies import Bodies
+from app.api.departures import Departure
 from app.api.load import Load
 from app.db.audit import Actor, acting
 from app.errors import body_of, headers_of, status_of
@@ -86,13 +87,19 @@ class Gate:
         fields: Fields = dict(scope["headers"])
         identity = await self._admit(scope, fields)
         if not self.bodies.counts(scope, fields):
-            receive = await self.bodies.checked(scope, fields, receive)
-            await self.app(scope, receive, send)
+            await self._pass(scope, await self.bodies.checked(scope, fields, receive), send)
             return
         self.load.check(identity.tenant)
         receive = await self.bodies.checked(scope, fields, receive)
         with self.load.counted(identity.tenant):
+            await self._pass(scope, receive, send)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not _computes(scope["path"]):
             await self.app(scope, receive, send)
+            return
+        with Departure(receive) as departure:
+            await self.app(scope, departure.receive, send)
 
     async def _admit(self, scope: Scope, fields: Fields) -> Identity:
         key = _key(fields)
@@ -132,6 +139,11 @@ def _key(fields: Fields) -> str | None:
 
 def _writes(method: str, path: str) -> bool:
     return method not in _SAFE_METHODS and path not in READ_ONLY and not path.endswith("/infer")
+
+
+def _computes(path: str) -> bool:
+    """Whether a request is only work for the engine, which may be dropped when its client has gone."""
+    return path in ("/v1/predictions", "/v1/embeddings") or path.endswith("/infer")
 
 
 class _Answer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any
 
@@ -12,21 +11,20 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.routing import APIRoute
 
 from app.api import oip_views as views
+from app.api.deadlines import deadline_of
 from app.api.oip_codec import InferRequest, decode_raw, decode_request, encode_response, header_length_of
 from app.errors import headers_of, status_of
 from app.services.catalogue import Entry, Reference, version_number
 from app.services.container import Services
 from app.services.serving import Serving
 from models import __version__
-from models.errors import DurianError, InvalidInput, InvalidRequest
+from models.errors import DurianError, InvalidInput, InvalidRequest, TooLarge
 from models.manifest import Manifest
 
 JSON_LENGTH = "inference-header-content-length"
 EXTENSIONS = ("binary_tensor_data", "classification", "model_repository", "schedule_policy", "statistics")
 INFER = re.compile(r"/v2/models/(?P<ref>[^/]+)(?:/versions/(?P<version>[^/]+))?/infer")
 """Paths of `infer`."""
-_LOWEST_SERVING_PRIORITY = 1
-"""Priorities 0 (default) and 1 (highest) are served first; higher numbers wait, as background work does."""
 
 
 class OipRoute(APIRoute):
@@ -45,7 +43,7 @@ class OipRoute(APIRoute):
 
 
 def _refusal(error: DurianError) -> Response:
-    status = 400 if isinstance(error, InvalidInput) else status_of(error)
+    status = 400 if isinstance(error, InvalidInput | TooLarge) else status_of(error)
     return _json({"error": error.message}, status, headers_of(error))
 
 
@@ -143,8 +141,8 @@ async def infer(
         views.inputs_of(loaded.manifest, asked),
         embedding=any(output.name == views.EMBEDDING for output in outputs),
         unknown=any(output.name == views.UNKNOWN for output in outputs),
-        deadline=time.monotonic() + asked.timeout_us / 1e6 if asked.timeout_us else None,
-        background=asked.priority > _LOWEST_SERVING_PRIORITY,
+        deadline=deadline_of(request.headers, asked.timeout_us),
+        priority=asked.priority,
     )
     encoded = encode_response(
         views.outputs_of(loaded.manifest, prediction, outputs),

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from models.errors import InvalidRequest
 
-MAX_BATCH = 100_000
-"""Largest first dimension of an input."""
+MAX_BATCH = 2_048
+"""Largest first dimension of an input, as in `/v1/predictions`; refused before its data is looked at."""
 
 MAX_DIMENSIONS = 8
 

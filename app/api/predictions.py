@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 
+from app.api.deadlines import deadline_of
 from app.api.deps import ServicesDep, Tenant
 from app.api.examples import parse_json
 from app.api.schemas import EmbeddingRequest, PredictRequest
@@ -54,6 +55,7 @@ async def predict(services: ServicesDep, tenant: Tenant, request: Request) -> Re
         asked["inputs"],
         top_k=asked["top_k"],
         return_embedding=asked["return_embedding"],
+        deadline=deadline_of(request.headers),
     )
     body = {
         "id": f"pred-{secrets.token_hex(8)}",
@@ -168,9 +170,9 @@ def _flag(value: object) -> bool:
 
 
 @router.post("/embeddings")
-async def embed(services: ServicesDep, tenant: Tenant, body: EmbeddingRequest) -> Response:
+async def embed(services: ServicesDep, tenant: Tenant, request: Request, body: EmbeddingRequest) -> Response:
     """A backbone's features, in OpenAI's shape."""
-    return await _embed(services, body)
+    return await _embed(services, tenant, request, body)
 
 
 async def embed_plain(services: Services, tenant: str, request: Request) -> Response | None:
@@ -181,14 +183,15 @@ async def embed_plain(services: Services, tenant: str, request: Request) -> Resp
         body = EmbeddingRequest.model_validate_json(await request.body())
     except ValidationError:
         return None
-    return await _embed(services, body)
+    return await _embed(services, tenant, request, body)
 
 
-async def _embed(services: Services, body: EmbeddingRequest) -> Response:
+async def _embed(services: Services, tenant: str, request: Request, body: EmbeddingRequest) -> Response:
     card, _ = services.shelf.get(body.model)
     if body.dimensions not in (None, card.embedding_dim):
         raise InvalidInput(f"{card.id} gives {card.embedding_dim} dimensions.", param="dimensions")
-    vectors = await services.serving.embed(card, _inputs(body.input), body.tap)
+    deadline = deadline_of(request.headers)
+    vectors = await services.serving.embed(tenant, card, _inputs(body.input), body.tap, deadline=deadline)
     data = [
         {"object": "embedding", "index": i, "embedding": _encoded(vector, body.encoding_format)}
         for i, vector in enumerate(np.ascontiguousarray(vectors, "<f4"))

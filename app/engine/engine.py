@@ -18,7 +18,7 @@ from app.engine.lanes import Lanes
 from app.engine.memory import Memory, Use
 from app.engine.model import LoadedModel, Prediction
 from app.engine.providers import Device
-from app.engine.queue import Queue
+from app.engine.queue import DEFAULT, Limits, Queue
 from app.engine.stats import Counters
 from app.engine.trunks import OnnxTrunk, Runnable, Shelf, Trunk, Trunks
 from app.engine.work import Ask, Reply, Work, deliver
@@ -54,10 +54,10 @@ class EngineStats:
 class Engine:
     """`lanes` threads over the backbones of `shelf`.
 
-    `max_queue` bounds the inputs that wait for one backbone, at each of the two priorities. Backbones live
-    in `memory`; those whose ids are `pinned` are never unloaded. With `decoders`, pictures and sounds are
+    `max_queue` bounds the inputs that wait, all for one backbone where it is a number. Backbones live in
+    `memory`; those whose ids are `pinned` are never unloaded. With `decoders`, pictures and sounds are
     decoded outside this process. Methods named `..._sync` are for threads, the others for an event loop; a
-    deadline is a time of `time.monotonic`.
+    deadline is a time of `time.monotonic`, a priority one of `app.engine.queue`.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Engine:
         shelf: Shelf,
         *,
         lanes: int | None = None,
-        max_queue: int = 4096,
+        max_queue: int | Limits = 4096,
         max_batch: int = 32,
         providers: tuple[str, ...] = CPU,
         memory: Memory | None = None,
@@ -78,7 +78,8 @@ class Engine:
         self._pinned = frozenset(pinned)
         opener = open_trunk or partial(OnnxTrunk, providers=providers, decoders=decoders)
         self._trunks = Trunks(opener, self._memory, self._stays)
-        self._queue = Queue(max_items=max_queue, max_batch=max_batch)
+        limits = Limits(max_queue, max_queue, max_queue) if isinstance(max_queue, int) else max_queue
+        self._queue = Queue(limits=limits, max_batch=max_batch)
         self._lane_count = lanes or os.cpu_count() or 1
         self._lanes = Lanes(self._queue, self._lane_count)
 
@@ -90,7 +91,7 @@ class Engine:
         embedding: bool = False,
         unknown: bool = False,
         deadline: float | None = None,
-        background: bool = False,
+        priority: int = DEFAULT,
     ) -> Prediction:
         """Answer canonical inputs. `embedding` also returns the features at the model's tap, `unknown` which
         inputs are unlike its examples.
@@ -98,7 +99,7 @@ class Engine:
         Raises InvalidRequest (no inputs), TooLarge, InvalidInput (an input that cannot be decoded),
         RateLimited `queue_full`, DeadlineExceeded and Unavailable.
         """
-        ask = Ask(contents, model, model.tap, embedding, background, deadline, unknown)
+        ask = Ask(contents, model, model.tap, embedding, priority, deadline, unknown, model.tenant)
         return await self._answer(self._load_for(model), ask)
 
     def predict_sync(
@@ -110,7 +111,7 @@ class Engine:
         unknown: bool = False,
     ) -> Prediction:
         """`predict`, for a thread that may wait."""
-        ask = Ask(contents, model, model.tap, embedding, unknown=unknown)
+        ask = Ask(contents, model, model.tap, embedding, unknown=unknown, tenant=model.tenant)
         return self._answer_sync(self._load_for(model), ask)
 
     async def embed(
@@ -119,18 +120,19 @@ class Engine:
         contents: Sequence[bytes],
         *,
         tap: str | None = None,
+        tenant: str = "",
         deadline: float | None = None,
-        background: bool = False,
+        priority: int = DEFAULT,
     ) -> Features:
-        """Features [n, D] of canonical inputs at a tap. Raises as `predict`, and NotFound."""
-        ask = Ask(contents, tap=tap, embedding=True, background=background, deadline=deadline)
+        """Features [n, D] of canonical inputs at a tap, for a tenant. Raises as `predict`, and NotFound."""
+        ask = Ask(contents, tap=tap, embedding=True, priority=priority, deadline=deadline, tenant=tenant)
         return _features(await self._answer(self._find(*self._shelf.get(backbone_id)), ask))
 
     def embed_sync(
-        self, backbone_id: str, contents: Sequence[bytes], *, tap: str | None = None, background: bool = False
+        self, backbone_id: str, contents: Sequence[bytes], *, tap: str | None = None, priority: int = DEFAULT
     ) -> Features:
         """`embed`, for a thread that may wait."""
-        ask = Ask(contents, tap=tap, embedding=True, background=background)
+        ask = Ask(contents, tap=tap, embedding=True, priority=priority)
         return _features(self._answer_sync(self._find(*self._shelf.get(backbone_id)), ask))
 
     def warm(self, model: LoadedModel, golden: bytes) -> None:
@@ -230,16 +232,20 @@ class Engine:
                 work.fail(_late())
             raise _late() from None
         finally:
+            if work is not None:
+                self._queue.withdraw(work)  # cancelled, late, or failed by one of its inputs
             # A failure's traceback keeps this frame; it must not keep the backbone.
             del found, reply, work
 
     def _answer_sync(self, found: Trunk | Future[Trunk], ask: Ask) -> Prediction:
         reply: Future[Prediction] = Future()
+        work = _work(ask, found if isinstance(found, Trunk) else found.result(), reply)
         try:
-            self._put(_work(ask, found if isinstance(found, Trunk) else found.result(), reply))
+            self._put(work)
             return reply.result()
         finally:
-            del found, reply
+            self._queue.withdraw(work)
+            del found, reply, work
 
     def _put(self, work: Work) -> None:
         try:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from app.engine.heads import AffineHead, GraphHead, Outputs, TailHead, apply_affine
-from app.engine.queue import Queue, Step
+from app.engine.pool import Step
+from app.engine.queue import Queue
 from app.engine.stats import Phases, Stats
 from app.engine.trunks import Trunk
 from app.engine.unknown import find_unknown
@@ -55,7 +56,8 @@ class Lanes:
     def _do(self, step: Step) -> None:
         items = drop_dead(step.items)
         if step.prepare:
-            self._queue.put_back(prepare(items))
+            prepare(items)
+            self._queue.put_back(step.items)
         elif items:
             self._run(items)
 
@@ -64,6 +66,7 @@ class Lanes:
         for item in items:
             item.work.started_ns = item.work.started_ns or started
         features, outputs = compute(items)
+        self._queue.ran(items, _clock() - started)
         broken = [item for item, row in zip(items, outputs, strict=True) if row is None]
         if broken:
             message = "The model's head failed on this batch; try again."
@@ -99,10 +102,10 @@ def drop_dead(items: list[Item]) -> list[Item]:
     return [item for item in items if not item.work.over()]
 
 
-def prepare(items: list[Item]) -> list[Item]:
+def prepare(items: list[Item]) -> None:
     """Decode or tokenise each input. One that cannot be fails its own request and no other."""
     if not items:
-        return []
+        return
     trunk, started = items[0].work.trunk, _clock()
     places = [f"input {item.row}" for item in items]
     for item, found in zip(items, _prepared(trunk, items, places), strict=True):
@@ -113,7 +116,6 @@ def prepare(items: list[Item]) -> list[Item]:
     share = (_clock() - started) // len(items)
     for item in items:
         item.prepare_ns = share
-    return [item for item in items if not item.work.over()]
 
 
 def _prepared(trunk: Trunk, items: list[Item], places: list[str]) -> Sequence[Prepared | DurianError]:

@@ -18,13 +18,18 @@ from models.runtime import CPU, Features
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """One immutable version of a model. Requests hold it, so it lives until the last one is answered."""
+    """One immutable version of a model. Requests hold it, so it lives until the last one is answered.
+
+    `tenant` and `name` say whose model it is: what waits for it is theirs.
+    """
 
     manifest: Manifest
     version: int
     head: Head
     stats: Stats = field(default_factory=Stats)
     novelty: Novelty | None = None
+    tenant: str = ""
+    name: str = ""
 
     @classmethod
     def load(

@@ -8,6 +8,7 @@ from typing import Protocol
 from app.engine.engine import EngineStats
 from app.engine.model import LoadedModel, Prediction
 from app.engine.providers import Device
+from app.engine.queue import DEFAULT
 from models.runtime import Features
 
 
@@ -22,7 +23,7 @@ class Predictor(Protocol):
         embedding: bool = False,
         unknown: bool = False,
         deadline: float | None = None,
-        background: bool = False,
+        priority: int = DEFAULT,
     ) -> Prediction: ...
 
     async def embed(
@@ -31,8 +32,9 @@ class Predictor(Protocol):
         contents: Sequence[bytes],
         *,
         tap: str | None = None,
+        tenant: str = "",
         deadline: float | None = None,
-        background: bool = False,
+        priority: int = DEFAULT,
     ) -> Features: ...
 
     def stats(self) -> EngineStats: ...

@@ -1,84 +1,66 @@
-"""What waits: bounded, two priorities, one pool a backbone.
+"""What waits: bounded for each backbone, tenant and model; ranks by priority, tenants by fair shares.
 
 "Batch what waits, never wait to batch": a lane that is free takes what is there. Inputs are prepared
 (decoded, tokenised) by the lanes too, ahead of their batch, so that exact sizes are known when it is cut.
+The order of it all is decided in docs/adr/0008.
 """
 
 from __future__ import annotations
 
 import threading
-from bisect import insort
-from typing import NamedTuple
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
 
-from app.engine.trunks import Trunk
-from app.engine.window import choose
+from app.engine.pool import Pool, Step
+from app.engine.shares import Shares
 from app.engine.work import Item, Work
 from models.errors import InvalidRequest, RateLimited, TooLarge, Unavailable
 
-LOOK_AHEAD = 4
-"""Batches' worth of waiting examples that a batch is cut from; more gains little and ages the rest."""
+HIGHEST, DEFAULT, BACKGROUND = 1, 0, 99
+"""Priorities: `HIGHEST` goes first of its tenant's, `DEFAULT` next, then 2, 3, ... after those of everybody;
+`BACKGROUND` is last."""
 
-SMALLEST_SHARE = 4
-"""Lanes that are free share what waits, but not in pieces below this."""
-
-
-class Step(NamedTuple):
-    """What a lane does next: prepare these items, or run them as one batch."""
-
-    prepare: bool
-    items: list[Item]
+_RANKS = 8
+_FIRST_OF_TENANT = 1 << 60
 
 
-def _turn(item: Item) -> int:
-    return item.turn
+@dataclass(frozen=True)
+class Limits:
+    """The most inputs that wait for one backbone, of one tenant, and for one model. Background work is
+    counted apart."""
+
+    backbone: int
+    tenant: int
+    model: int
+
+    @property
+    def request(self) -> int:
+        """The most inputs of one request: more could never wait."""
+        return min(self.backbone, self.tenant, self.model)
 
 
-class Pool:
-    """Items of one backbone and priority, by turn: `raw` as they came, `ready` prepared."""
-
-    def __init__(self, trunk: Trunk, max_batch: int) -> None:
-        self.raw: list[Item] = []
-        self.ready: list[Item] = []
-        self._run_cost = trunk.run_cost
-        self._max_batch = max_batch
-        self._look = LOOK_AHEAD * max_batch if trunk.sizes_differ else 1
-
-    def __len__(self) -> int:
-        return len(self.raw) + len(self.ready)
-
-    def first_turn(self) -> int:
-        return min(items[0].turn for items in (self.raw, self.ready) if items)
-
-    def step(self, free_lanes: int) -> Step:
-        """Preparing comes first while too little is ready to choose a batch from."""
-        if self.raw and len(self.ready) < self._look:
-            share = self._share(len(self.raw), free_lanes)
-            items, self.raw = self.raw[:share], self.raw[share:]
-            return Step(True, items)
-        seen = self.ready[: LOOK_AHEAD * self._max_batch]
-        limit = self._share(len(self.ready), free_lanes)
-        rows = choose([item.size for item in seen], limit, self._run_cost)
-        taken = set(rows)
-        self.ready[: len(seen)] = [item for row, item in enumerate(seen) if row not in taken]
-        return Step(False, [seen[row] for row in rows])
-
-    def _share(self, waiting: int, free_lanes: int) -> int:
-        return min(self._max_batch, max(SMALLEST_SHARE, -(-waiting // free_lanes)))
+def rank_of(priority: int) -> int:
+    """Lower ranks are served first, whoever asks. 0 and 1 share one: a tenant must not get before others."""
+    if priority == BACKGROUND:
+        return _RANKS - 1
+    return 0 if priority <= HIGHEST else min(priority - 1, _RANKS - 2)
 
 
 class Queue:
-    """Thread-safe. Items are served by turn; serving goes before background.
+    """Thread-safe. Within a rank the tenant that is furthest behind goes first (`shares`), and of a tenant's
+    inputs the lowest turn.
 
-    A turn is a virtual time: it moves on with each batch, and a request's inputs take one turn a batch's
-    worth. So a request of a thousand inputs does not hold up the single ones behind it, nor they it
-    (start-time fair queueing, Goyal, Vin and Cheng 1996).
+    A turn is a virtual time: it moves on with each step, and a request's inputs take one turn a batch's
+    worth. So a request of a thousand inputs does not hold up the single ones behind it, nor they it.
     """
 
-    def __init__(self, *, max_items: int, max_batch: int) -> None:
-        self.max_items = max_items
+    def __init__(self, *, limits: Limits, max_batch: int) -> None:
+        self.limits = limits
         self.max_batch = max_batch
         # By digest: an idle pool must not keep its backbone in memory.
-        self._pools: tuple[dict[str, Pool], dict[str, Pool]] = ({}, {})
+        self._ranks: tuple[dict[str, Pool], ...] = tuple({} for _ in range(_RANKS))
+        self._shares = Shares()
+        self._waiting: dict[Hashable, int] = {}
         self._changed = threading.Condition()
         self._now = 0
         self._idle = 0
@@ -93,30 +75,28 @@ class Queue:
         count = len(work.ask.contents)
         if not count:
             raise InvalidRequest("Send at least one input.", code="no_input", param="input")
-        if count > self.max_items:
-            raise TooLarge(f"At most {self.max_items} inputs a request; split it.", code="too_many_inputs")
+        if count > self.limits.request:
+            message = f"At most {self.limits.request} inputs a request; split it."
+            raise TooLarge(message, code="too_many_inputs")
         with self._changed:
             if self.closed:
                 raise Unavailable("The service is shutting down.", code="shutting_down")
-            pools = self._pools[work.ask.background]
-            pool = pools.get(work.trunk.digest)
-            if pool is None:
-                pool = pools[work.trunk.digest] = Pool(work.trunk, self.max_batch)
-            if len(pool) + count > self.max_items:
-                raise RateLimited("Too many inputs wait for this backbone; try again.", code="queue_full")
-            for row in range(count):
-                insort(pool.raw, Item(work, row, self._now + row // self.max_batch), key=_turn)
+            self._admit(work, count)
+            self._count(work, count)
+            first = self._now - (_FIRST_OF_TENANT if work.ask.priority == HIGHEST else 0)
+            items = [Item(work, row, first + row // self.max_batch) for row in range(count)]
+            self._pool(work).add(items, ready=False)
             self._changed.notify(count)
 
     def put_back(self, items: list[Item]) -> None:
-        """Queue items that have been prepared."""
-        if not items:
-            return
+        """Queue items that have been prepared; those of requests that are over are forgotten."""
         with self._changed:
-            pool = self._pools[items[0].work.ask.background][items[0].work.trunk.digest]
             for item in items:
-                insort(pool.ready, item, key=_turn)
-            self._changed.notify(len(items) - 1)
+                if item.work.over():
+                    self._count(item.work, -1)
+                else:
+                    self._pool(item.work).add((item,), ready=True)
+            self._changed.notify(max(0, len(items) - 1))
 
     def take(self) -> Step | None:
         """Wait for something to do; None when closed and empty."""
@@ -127,8 +107,23 @@ class Queue:
                 self._idle += 1
                 self._changed.wait()
                 self._idle -= 1
-            self._now = max(self._now, pool.first_turn()) + 1
-            return pool.step(self._idle + 1)
+            self._now += 1
+            step = pool.step(self._idle + 1)
+            if not step.prepare:
+                for item in step.items:
+                    self._count(item.work, -1)
+            return step
+
+    def ran(self, items: list[Item], ns: int) -> None:
+        """Learn from a batch how long its backbone takes."""
+        with self._changed:
+            self._pool(items[0].work).ran(sum(item.size for item in items), ns)
+
+    def withdraw(self, work: Work) -> None:
+        """Forget what still waits of a request that is over."""
+        if work.queued:  # outside the lock: what a lane is preparing is forgotten when it comes back
+            with self._changed:
+                self._count(work, -self._pool(work).drop(work))
 
     def close(self) -> None:
         """Refuse new work; what waits is still served."""
@@ -139,20 +134,67 @@ class Queue:
     def waiting(self, *, background: bool) -> int:
         """Inputs that wait."""
         with self._changed:
-            return sum(map(len, self._pools[background].values()))
+            return self._waiting.get(background, 0)
 
     def drop(self) -> list[Work]:
         """Empty the queue; the requests that waited in it."""
         with self._changed:
-            pools = [pool for pools in self._pools for pool in pools.values()]
-            items = [item for pool in pools for item in pool.raw + pool.ready]
-            for pool in pools:
-                pool.raw, pool.ready = [], []
-        return list(dict.fromkeys(item.work for item in items))
+            works = list(dict.fromkeys(item.work for pool in self._pools() for item in pool.items()))
+            for work in works:
+                self._count(work, -self._pool(work).drop(work))
+        return works
+
+    def _admit(self, work: Work, count: int) -> None:
+        counted, waiting, limits = _counted(work), self._waiting, self.limits
+        backbone, tenant, model, _ = counted
+        if waiting.get(backbone, 0) + count > limits.backbone:
+            raise _full("backbone")
+        if waiting.get(tenant, 0) + count > limits.tenant:
+            raise _full("tenant")
+        if waiting.get(model, 0) + count > limits.model:
+            raise _full("model")
+        work.counted = counted
+
+    def _count(self, work: Work, more: int) -> None:
+        work.queued += more
+        waiting = self._waiting
+        for key in work.counted:
+            count = waiting.get(key, 0) + more
+            if count:
+                waiting[key] = count
+            else:
+                del waiting[key]
+
+    def _pool(self, work: Work) -> Pool:
+        pools = self._ranks[rank_of(work.ask.priority)]
+        pool = pools.get(work.trunk.digest)
+        if pool is None:
+            pool = pools[work.trunk.digest] = Pool(work.trunk, self.max_batch, self._shares)
+        return pool
+
+    def _pools(self) -> Iterator[Pool]:
+        return (pool for pools in self._ranks for pool in pools.values())
 
     def _next(self) -> Pool | None:
-        for pools in self._pools:
+        for pools in self._ranks:
             waiting = [pool for pool in pools.values() if len(pool)]
             if waiting:
-                return min(waiting, key=Pool.first_turn)
+                return min(waiting, key=Pool.place) if len(waiting) > 1 else waiting[0]
         return None
+
+
+def _in_background(work: Work) -> bool:
+    return work.ask.priority == BACKGROUND
+
+
+def _counted(work: Work) -> tuple[Hashable, ...]:
+    """What a request's inputs count for: a backbone, a tenant, a model (none where it asks for features),
+    and all that is of the background or all that is not."""
+    ask, background = work.ask, _in_background(work)
+    model = "" if ask.model is None else ask.model.name
+    shared = (work.trunk.digest, background), (background, ask.tenant)
+    return (*shared, (ask.tenant, model, background), background)
+
+
+def _full(what: str) -> RateLimited:
+    return RateLimited(f"Too many inputs wait for this {what}; try again.", code="queue_full")

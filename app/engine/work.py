@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -30,23 +30,26 @@ class Ask:
     """What a caller wants: answers of `model`, or the features at `tap` where `model` is None.
 
     `contents` are canonical inputs; `embedding` asks for the features too, `unknown` whether an input is
-    unlike the model's examples; `deadline` is a time of `time.monotonic`.
+    unlike the model's examples; `priority` is one of `app.engine.queue`; `deadline` is a time of
+    `time.monotonic`.
     """
 
     contents: Sequence[bytes]
     model: LoadedModel | None = None
     tap: str | None = None
     embedding: bool = False
-    background: bool = False
+    priority: int = 0
     deadline: float | None = None
     unknown: bool = False
+    tenant: str = ""
 
 
 @dataclass(slots=True, eq=False)
 class Work:
     """A request in the engine, and its results as they come in.
 
-    `loop` is the event loop that `reply` belongs to, None for a reply that a thread waits for.
+    `loop` is the event loop that `reply` belongs to, None for a reply that a thread waits for; `queued` is
+    how many of its inputs wait now and `counted` what they count for, both kept by the queue.
     """
 
     ask: Ask
@@ -58,6 +61,8 @@ class Work:
     started_ns: int = 0
     spent: Phases = NO_TIME
     error: DurianError | None = None
+    queued: int = 0
+    counted: tuple[Hashable, ...] = ()
     _missing: int = 0
     _outputs: Outputs | None = None
     _embedding: Features | None = None
@@ -128,7 +133,7 @@ class Work:
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """One input of a request. `turn` orders items of one priority."""
+    """One input of a request. `turn` orders a tenant's items in one rank."""
 
     work: Work
     row: int

@@ -57,7 +57,7 @@ class Desk:
             embedding=header["embedding"],
             unknown=header["unknown"],
             deadline=header["deadline"],
-            background=header["background"],
+            priority=header["priority"],
         )
         return arrays_header(prediction_arrays(prediction))
 
@@ -66,8 +66,9 @@ class Desk:
             header["backbone"],
             contents_of(header, payload),
             tap=header["tap"],
+            tenant=header["tenant"],
             deadline=header["deadline"],
-            background=header["background"],
+            priority=header["priority"],
         )
         return arrays_header({"embedding": features})
 

@@ -12,6 +12,7 @@ from app.engine.engine import EngineStats
 from app.engine.heads import DistantHead
 from app.engine.model import LoadedModel, Prediction
 from app.engine.providers import Device
+from app.engine.queue import DEFAULT
 from app.engine.stats import Counters
 from app.frames import Frame, Header, arrays_of, sizes
 from app.frontends.line import Line
@@ -61,7 +62,7 @@ class RemoteEngine:
         embedding: bool = False,
         unknown: bool = False,
         deadline: float | None = None,
-        background: bool = False,
+        priority: int = DEFAULT,
     ) -> Prediction:
         """Raises as `Engine.predict`; NotFound where the version was deleted meanwhile."""
         header = {
@@ -69,7 +70,7 @@ class RemoteEngine:
             "model": address_of(model),
             "embedding": embedding,
             "unknown": unknown,
-            **_common(contents, deadline, background),
+            **_common(contents, deadline, priority),
         }
         reply = await self._by(deadline, header, contents)
         return Prediction(**arrays_of(*reply))
@@ -80,15 +81,17 @@ class RemoteEngine:
         contents: Sequence[bytes],
         *,
         tap: str | None = None,
+        tenant: str = "",
         deadline: float | None = None,
-        background: bool = False,
+        priority: int = DEFAULT,
     ) -> Features:
         """Raises as `Engine.embed`."""
         header = {
             "do": "embed",
             "backbone": backbone_id,
             "tap": tap,
-            **_common(contents, deadline, background),
+            "tenant": tenant,
+            **_common(contents, deadline, priority),
         }
         reply = await self._by(deadline, header, contents)
         return arrays_of(*reply)["embedding"]
@@ -133,9 +136,9 @@ class RemoteEngine:
             raise DeadlineExceeded("The request's time ran out before it was served.") from None
 
 
-def _common(contents: Sequence[bytes], deadline: float | None, background: bool) -> Header:
+def _common(contents: Sequence[bytes], deadline: float | None, priority: int) -> Header:
     # One clock for all: `time.monotonic` counts from the machine's start, in every process.
-    return {"sizes": sizes(contents), "deadline": deadline, "background": background}
+    return {"sizes": sizes(contents), "deadline": deadline, "priority": priority}
 
 
 class RemoteServing(Serving):

@@ -11,6 +11,7 @@ import numpy as np
 
 from app.engine.engine import Engine
 from app.engine.providers import Device
+from app.engine.queue import BACKGROUND
 from models.backbone import BackboneCard, Precision, split_tap
 from models.dataset import Pack
 from models.errors import DurianError
@@ -53,7 +54,7 @@ class Embedder:
             names = self.cache.missing(card.digest, joined, names)
             if names:
                 batch = [contents[name] for name in names]
-                vectors = self.engine.embed_sync(card.id, batch, tap=joined, background=True)
+                vectors = self.engine.embed_sync(card.id, batch, tap=joined, priority=BACKGROUND)
                 taps = [card.tap(name) for name in split_tap(joined)]
                 ends = np.cumsum([tap.dim for tap in taps])[:-1]
                 for tap, part in zip(taps, np.split(vectors, ends, axis=1), strict=True):

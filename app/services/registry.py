@@ -6,7 +6,7 @@ import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from sqlalchemy import select
@@ -113,10 +113,11 @@ class Registry:
             self.catalogue.remove_version(*key, number)
 
 
-def open_here(artefacts: Artefacts, _tenant: str, _name: str, number: int, digest: str) -> LoadedModel:
+def open_here(artefacts: Artefacts, tenant: str, name: str, number: int, digest: str) -> LoadedModel:
     """An `Opener` that loads the artefact into this process."""
     manifest, files = artefacts.load(digest)
-    return LoadedModel.load(manifest, number, files[HEAD], novelty=files.get(NOVELTY))
+    model = LoadedModel.load(manifest, number, files[HEAD], novelty=files.get(NOVELTY))
+    return replace(model, tenant=tenant, name=name)
 
 
 def _read(session: Session) -> dict[str, _Model]:

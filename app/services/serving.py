@@ -12,6 +12,7 @@ import numpy as np
 from app.engine.heads import Outputs
 from app.engine.model import LoadedModel, Prediction
 from app.engine.predictor import Predictor
+from app.engine.queue import DEFAULT
 from app.engine.stats import Counters
 from app.services.catalogue import Catalogue, Entry, Reference
 from models.backbone import BackboneCard
@@ -87,7 +88,7 @@ class Serving:
         embedding: bool = False,
         unknown: bool = False,
         deadline: float | None = None,
-        background: bool = False,
+        priority: int = DEFAULT,
     ) -> Prediction:
         """Arrays for raw inputs. Raises what the modality (naming the input) and the engine raise."""
         ready = await _contents(model.manifest.input, inputs)
@@ -97,7 +98,7 @@ class Serving:
             embedding=embedding,
             unknown=unknown,
             deadline=deadline,
-            background=background,
+            priority=priority,
         )
 
     async def predict(
@@ -117,10 +118,18 @@ class Serving:
         )
         return Answer(ref, model.version, model.digest, rows(model.manifest, prediction, top_k))
 
-    async def embed(self, card: BackboneCard, inputs: Sequence[object], tap: str | None) -> Features:
+    async def embed(
+        self,
+        tenant: str,
+        card: BackboneCard,
+        inputs: Sequence[object],
+        tap: str | None,
+        *,
+        deadline: float | None = None,
+    ) -> Features:
         """A backbone's features [n, D] of raw inputs. Raises as `infer`, and InvalidRequest for the tap."""
         ready = await _contents(InputSpec(modality=card.modality), inputs)
-        return await self.engine.embed(card.id, ready, tap=tap)
+        return await self.engine.embed(card.id, ready, tap=tap, tenant=tenant, deadline=deadline)
 
 
 async def _contents(spec: InputSpec, inputs: Sequence[object]) -> list[bytes]:

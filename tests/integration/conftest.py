@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from app.main import create_app
 from app.runners.inline import InlineRunner
 from app.settings import Settings
+from tests.oip_service import OipService, oip_service_of
 from tests.support import Job, finished
 
 
@@ -52,3 +53,9 @@ def fit(client: TestClient, upload: Callable[..., Any]) -> Callable[..., Job]:
         return finished(client, job.json())
 
     return run
+
+
+@pytest.fixture
+def oip_service() -> Iterator[OipService]:
+    with oip_service_of() as service:
+        yield service

@@ -15,6 +15,7 @@ import pytest
 from app.engine.engine import Engine
 from app.engine.heads import GraphHead
 from app.engine.model import LoadedModel
+from app.engine.queue import BACKGROUND
 from models.errors import DeadlineExceeded, InvalidInput, RateLimited, TooLarge, Unavailable
 from tests.trunks import FakeShelf, FakeTrunk, card, loaded, manifest
 
@@ -106,7 +107,7 @@ def test_serving_goes_before_background(make: Make, trunk: FakeTrunk, model: Loa
     async def scenario() -> None:
         engine = make()
         first = await hold(engine, trunk, model)
-        background = asyncio.create_task(engine.embed("text/fake", [b"background"] * 12, background=True))
+        background = asyncio.create_task(engine.embed("text/fake", [b"background"] * 12, priority=BACKGROUND))
         await until(lambda: engine.stats().waiting_background == 12)
         serving = asyncio.create_task(engine.predict(model, [b"serving"]))
         await until(lambda: engine.stats().waiting == 1)

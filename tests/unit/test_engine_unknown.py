@@ -96,3 +96,33 @@ def test_a_novelty_of_another_tap_is_refused(trunk: FakeTrunk) -> None:
     made_for = manifest(trunk.card)
     with pytest.raises(CorruptArtefact):
         LoadedModel.load(made_for, 1, head_onnx(made_for), novelty=told.to_bytes())
+
+
+def test_a_novelty_that_breaks_among_many_models_leaves_the_others(
+    trunk: FakeTrunk, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, broken = knowing(trunk), knowing(trunk)
+    assert broken.novelty is not None
+    cut = replace(broken.novelty.support, mean=np.empty(0, np.float32))
+    broken = replace(broken, novelty=replace(broken.novelty, support=cut))
+    shelf = FakeShelf(trunk)
+    engine = Engine(shelf, lanes=1, max_batch=8, open_trunk=shelf.open)
+
+    async def ask() -> list[Prediction]:
+        held = asyncio.create_task(engine.predict(whole, [b"held"]))
+        while not trunk.batches:
+            await asyncio.sleep(0.001)
+        asked = [asyncio.create_task(engine.predict(m, STRANGE[:1], unknown=True)) for m in (whole, broken)]
+        while engine.stats().waiting < 2:
+            await asyncio.sleep(0.001)
+        trunk.gate.set()
+        return (await asyncio.gather(held, *asked))[1:]
+
+    trunk.batches.clear()
+    trunk.gate.clear()
+    told, mute = asyncio.run(ask())
+    engine.close()
+    assert told.unknown is not None
+    assert told.unknown.tolist() == [True]
+    assert mute.unknown is None
+    assert "together" in caplog.text

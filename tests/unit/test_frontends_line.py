@@ -244,3 +244,28 @@ def test_counters_and_states_come_from_the_engine(address: tuple[socket.socket, 
         assert service.remote.stats().backbones[0].counters.inferences == 2
 
     run(address, test)
+
+
+def test_tenants_and_priorities_reach_the_engine(address: tuple[socket.socket, str]) -> None:
+    async def test(service: Service) -> None:
+        service.trunk.gate.clear()
+        asked = [asyncio.create_task(service.remote.predict(distant(), [b"held"]))]
+        await asyncio.to_thread(service.trunk.entered.acquire)
+
+        async def ask(count: int, content: bytes, tenant: str, priority: int = 0) -> None:
+            before = service.engine.stats().waiting
+            embed = service.remote.embed(TEXT.id, [content] * count, tenant=tenant, priority=priority)
+            asked.append(asyncio.create_task(embed))
+            while service.engine.stats().waiting < before + count:
+                await asyncio.sleep(0.002)
+
+        await ask(100, b"yields", "acme", priority=2)
+        await ask(200, b"noise", "noisy")
+        await ask(1, b"quiet", "quiet")
+        service.trunk.gate.set()
+        await asyncio.gather(*asked)
+        ran = service.trunk.batches[1:]
+        assert b"quiet" in ran[0] + ran[1]
+        assert all(b"yields" not in batch for batch in ran[:6])
+
+    run(address, test)

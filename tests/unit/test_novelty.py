@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.errors import CorruptArtefact
-from models.novelty import Kernel, Novelty, Support, signs
+from models.novelty import Kernel, Novelty, Support, signs, unknown_each
 from training.novelty import Examples, fit_novelty, spread_out
 
 CENTRES = 6 * np.eye(3, 12)
@@ -131,3 +131,24 @@ def test_unreadable_bytes_are_refused(data: bytes) -> None:
 def test_another_taps_novelty_is_refused() -> None:
     with pytest.raises(CorruptArtefact, match="does not fit"):
         Novelty.from_bytes(fitted()[0].to_bytes(), dim=11)
+
+
+def test_rows_of_many_models_are_told_as_each_alone() -> None:
+    rng = np.random.default_rng(5)
+    novelties, rows, outputs = [], [], []
+    for classes in range(2, 14):
+        y = np.repeat(np.arange(classes), 12)
+        X = (3 * rng.normal(size=(classes, 16))[y] + rng.normal(size=(len(y), 16))).astype(np.float32)
+        scores = (np.eye(classes)[y] * 0.8 + 0.2 / classes).astype(np.float32)
+        kinds = (Examples(X, y, scores), Examples(X))
+        found = [fitted for kind in kinds if (fitted := fit_novelty(kind)) is not None]
+        assert len(found) == 2
+        for novelty, _ in found:
+            for row in (X[0], X[-1], 9 * X[0], rng.normal(size=16).astype(np.float32)):
+                novelties.append(novelty)
+                rows.append(row)
+                outputs.append(scores[0])
+    together = unknown_each(novelties, np.stack(rows), outputs)
+    alone = [n.unknown(x[None], o[None])[0] for n, x, o in zip(novelties, rows, outputs, strict=True)]
+    assert together.tolist() == alone
+    assert 0 < sum(alone) < len(alone)

@@ -1,0 +1,152 @@
+"""What waits for one backbone at one rank: each tenant's inputs in their order, and the next batch of all."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heapreplace
+from typing import NamedTuple
+
+from app.engine.shares import Shares
+from app.engine.trunks import Trunk
+from app.engine.window import choose
+from app.engine.work import Item, Work
+
+LOOK_AHEAD = 4
+"""Batches' worth of waiting examples that a batch is cut from; more gains little and ages the rest."""
+
+SMALLEST_SHARE = 4
+"""Lanes that are free share what waits, but not in pieces below this."""
+
+_LEARNING_RATE = 0.1
+_NS_PER_MS = 1e6
+
+
+class Step(NamedTuple):
+    """What a lane does next: prepare these items, or run them as one batch."""
+
+    prepare: bool
+    items: list[Item]
+
+
+def _turn(item: Item) -> int:
+    return item.turn
+
+
+@dataclass(slots=True)
+class Flow:
+    """One tenant's items by turn: `raw` as they came, `ready` prepared."""
+
+    raw: list[Item] = field(default_factory=list)
+    ready: list[Item] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.raw) + len(self.ready)
+
+    def counts(self) -> tuple[int, int]:
+        return len(self.raw), len(self.ready)
+
+    def first_turn(self) -> int:
+        return min(items[0].turn for items in (self.raw, self.ready) if items)
+
+
+class Pool:
+    """Flows by tenant. Not thread-safe."""
+
+    def __init__(self, trunk: Trunk, max_batch: int, shares: Shares) -> None:
+        self._flows: dict[str, Flow] = {}
+        self._shares = shares
+        self._run_cost = trunk.run_cost
+        self._max_batch = max_batch
+        self._look = LOOK_AHEAD * max_batch if trunk.sizes_differ else 1
+        self._ms_a_size = 1.0
+
+    def __len__(self) -> int:
+        return sum(map(len, self._flows.values()))
+
+    def add(self, items: Iterable[Item], *, ready: bool) -> None:
+        """Queue items, each in its tenant's order."""
+        for item in items:
+            flow = self._flows.get(item.work.ask.tenant)
+            if flow is None:
+                flow = self._flows[item.work.ask.tenant] = Flow()
+            insort(flow.ready if ready else flow.raw, item, key=_turn)
+
+    def drop(self, work: Work) -> int:
+        """Forget a request's items; how many there were."""
+        flow = self._flows.get(work.ask.tenant)
+        if flow is None:
+            return 0
+        before = len(flow)
+        flow.raw = [item for item in flow.raw if item.work is not work]
+        flow.ready = [item for item in flow.ready if item.work is not work]
+        self._forget_if_empty(work.ask.tenant)
+        return before - len(flow)
+
+    def items(self) -> Iterator[Item]:
+        """All that waits."""
+        return (item for flow in self._flows.values() for item in flow.raw + flow.ready)
+
+    def place(self) -> tuple[float, int]:
+        """Where the tenant furthest behind stands, and its first turn: of several pools the least is next."""
+        return min((self._shares.place(tenant), flow.first_turn()) for tenant, flow in self._flows.items())
+
+    def step(self, free_lanes: int) -> Step:
+        """Preparing comes first while too little is ready to choose a batch from."""
+        raw, ready = (sum(counts) for counts in zip(*map(Flow.counts, self._flows.values()), strict=True))
+        if raw and ready < self._look:
+            items = self._merged(self._share(raw, free_lanes), ready=False)
+            self._remove(items, ready=False)
+            return Step(True, items)
+        seen = self._merged(LOOK_AHEAD * self._max_batch, ready=True)
+        limit = self._share(ready, free_lanes)
+        items = [seen[row] for row in choose([item.size for item in seen], limit, self._run_cost)]
+        self._shares.begin(seen[0].work.ask.tenant)
+        for item in items:
+            self._shares.charge(item.work.ask.tenant, self._cost(item))
+        self._remove(items, ready=True)
+        return Step(False, items)
+
+    def ran(self, size: int, ns: int) -> None:
+        """Learn what a unit of size costs, from a batch of so much that took so long; a hitch is no price."""
+        seen = min(ns / _NS_PER_MS / max(1, size), 2 * self._ms_a_size)
+        self._ms_a_size += _LEARNING_RATE * (seen - self._ms_a_size)
+
+    def _cost(self, item: Item) -> float:
+        return item.prepare_ns / _NS_PER_MS + item.size * self._ms_a_size
+
+    def _merged(self, count: int, *, ready: bool) -> list[Item]:
+        """The next items, of whom the tenants' places say, if each paid for what it is given."""
+        queues = {t: items for t, f in self._flows.items() if (items := f.ready if ready else f.raw)}
+        if len(queues) == 1:
+            return next(iter(queues.values()))[:count]
+        heap = [(self._shares.place(tenant), items[0].turn, tenant, 0) for tenant, items in queues.items()]
+        heapify(heap)
+        merged: list[Item] = []
+        while heap and len(merged) < count:
+            place, _, tenant, row = heap[0]
+            items = queues[tenant]
+            merged.append(items[row])
+            if row + 1 < len(items):
+                following = place + self._cost(items[row])
+                heapreplace(heap, (following, items[row + 1].turn, tenant, row + 1))
+            else:
+                heappop(heap)
+        return merged
+
+    def _remove(self, items: list[Item], *, ready: bool) -> None:
+        """Take out items, which are among the first of their tenants'."""
+        taken, seen = set(map(id, items)), LOOK_AHEAD * self._max_batch
+        for tenant in {item.work.ask.tenant for item in items}:
+            flow = self._flows[tenant]
+            queue = flow.ready if ready else flow.raw
+            queue[:seen] = [item for item in queue[:seen] if id(item) not in taken]
+            self._forget_if_empty(tenant)
+
+    def _share(self, waiting: int, free_lanes: int) -> int:
+        return min(self._max_batch, max(SMALLEST_SHARE, -(-waiting // free_lanes)))
+
+    def _forget_if_empty(self, tenant: str) -> None:
+        if not len(self._flows[tenant]):
+            del self._flows[tenant]
