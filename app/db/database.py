@@ -12,11 +12,13 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_u
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from models.errors import Unavailable
+from app.db.postgresql import open_postgresql
+from models.errors import Conflict, Unavailable
 
 # Below this release write-ahead logging with two processes can corrupt the file.
 _WAL_SAFE = (3, 51, 3)
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_PATIENCE_SECONDS = 5.0
 
 
 class Database:
@@ -24,7 +26,8 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.engine = _sqlite(url) if make_url(url).get_backend_name() == "sqlite" else create_engine(url)
+        embedded = make_url(url).get_backend_name() == "sqlite"
+        self.engine = _sqlite(url) if embedded else open_postgresql(url, _PATIENCE_SECONDS)
         self._writer = self.engine.execution_options(durian_write=True)
 
     @contextmanager
@@ -38,9 +41,11 @@ class Database:
             yield session
 
     def migrate(self) -> None:
-        """Bring the schema to the newest revision."""
+        """Bring the schema to the newest revision. Raises Conflict where it is of a later release."""
         with self._writer.connect() as connection:
-            if _revision(connection) != _newest():
+            revision = _revision(connection)
+            _check_known(revision)
+            if revision != _newest():
                 _upgrade(connection)
             connection.commit()
 
@@ -55,9 +60,22 @@ def _revision(connection: Connection) -> str | None:
     return revision
 
 
+def _revisions() -> list[str]:
+    """Revisions are numbered files: their numbers, in order."""
+    return sorted(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
 def _newest() -> str:
-    """Revisions are numbered files: the last one's number."""
-    return max(path.name for path in (_MIGRATIONS / "versions").glob("[0-9]*.py")).partition("_")[0]
+    return _revisions()[-1]
+
+
+def _check_known(revision: str | None) -> None:
+    if revision is not None and revision not in _revisions():
+        raise Conflict(
+            f"The database has schema {revision}, which this release does not know: it goes to {_newest()}; "
+            "start the release that made it, or restore a backup made before.",
+            code="schema_too_new",
+        )
 
 
 def _upgrade(connection: Connection) -> None:
@@ -83,7 +101,7 @@ def _sqlite(url: str) -> Engine:
     path = make_url(url).database
     if path:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": 5.0, "check_same_thread": False})
+    engine = create_engine(url, connect_args={"timeout": _PATIENCE_SECONDS, "check_same_thread": False})
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     return engine
