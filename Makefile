@@ -6,7 +6,7 @@ HOST   ?= 127.0.0.1
 PORT   ?= 8000
 STAMPS := .stamps
 
-.PHONY: run demo test check lint types bench lock lock-images clean setup setup-dev setup-torch
+.PHONY: run demo test test-postgresql check lint types bench lock lock-images clean setup setup-dev setup-torch
 
 setup: $(STAMPS)/run $(STAMPS)/backbones  ## virtual environment, pinned dependencies, backbones
 setup-dev: $(STAMPS)/dev $(STAMPS)/backbones
@@ -17,6 +17,9 @@ run: setup  ## start the service on http://$(HOST):$(PORT)
 
 demo: setup  ## the whole loop on real input, over HTTP
 	$(BIN)/durian demo
+
+test-postgresql: setup-dev  ## the tests of the service, on PostgreSQL
+	DURIAN_TEST_DATABASE=postgresql $(BIN)/pytest -n 2 tests/integration
 
 test: setup-dev  ## the tests
 	$(BIN)/pytest -n 2

@@ -7,11 +7,13 @@ import os
 import shutil
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, make_url, text
 
 _NOBODY = 65_534
 needs_postgres = pytest.mark.skipif(
@@ -33,6 +35,16 @@ def postgres() -> Iterator[tuple[str, Path]]:
             yield f"postgresql+psycopg://durian@/postgres?host={folder}", folder
         finally:
             control(folder, "stop")
+
+
+def new_database(server: str, name: str | None = None) -> str:
+    """The URL of a new, empty database on a server."""
+    name = name or f"t{uuid.uuid4().hex}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return make_url(server).set(database=name).render_as_string(hide_password=False)
 
 
 def control(folder: Path, action: str) -> None:

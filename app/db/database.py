@@ -14,7 +14,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from app.db.audit import WriteSession
+from app.db.postgresql import open_postgresql
 from app.db.trouble import Trouble, named
+from models.errors import Conflict
 
 # Below this release write-ahead logging with two processes can corrupt the file.
 _WAL_SAFE = (3, 51, 3)
@@ -85,9 +87,11 @@ class Database:
         self.trouble.over(kind)
 
     def migrate(self) -> None:
-        """Bring the schema to the newest revision."""
+        """Bring the schema to the newest revision. Raises Conflict where it is of a later release."""
         with self._reported("write"), self._writer.connect() as connection:
-            if _revision(connection) != _newest():
+            revision = _revision(connection)
+            _check_known(revision)
+            if revision != _newest():
                 _upgrade(connection)
             connection.commit()
 
@@ -103,9 +107,22 @@ def _revision(connection: Connection) -> str | None:
     return revision
 
 
+def _revisions() -> list[str]:
+    """Revisions are numbered files: their numbers, in order."""
+    return sorted(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
 def _newest() -> str:
-    """Revisions are numbered files: the last one's number."""
-    return max(path.name for path in (_MIGRATIONS / "versions").glob("[0-9]*.py")).partition("_")[0]
+    return _revisions()[-1]
+
+
+def _check_known(revision: str | None) -> None:
+    if revision is not None and revision not in _revisions():
+        raise Conflict(
+            f"The database has schema {revision}, which this release does not know: it goes to {_newest()}; "
+            "start the release that made it, or restore a backup made before.",
+            code="schema_too_new",
+        )
 
 
 def _upgrade(connection: Connection) -> None:
@@ -122,9 +139,7 @@ def _upgrade(connection: Connection) -> None:
 def _open(url: str, patience: float) -> Engine:
     if make_url(url).get_backend_name() == "sqlite":
         return _sqlite(url, patience)
-    options = f"-c lock_timeout={int(patience * 1000)}"
-    connect = {"connect_timeout": int(patience), "options": options}
-    return create_engine(url, pool_pre_ping=True, pool_timeout=patience, connect_args=connect)
+    return open_postgresql(url, patience)
 
 
 def _sqlite(url: str, patience: float) -> Engine:
