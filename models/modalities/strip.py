@@ -86,9 +86,10 @@ def _webp(data: bytes, exif: bytes) -> bytes | None:
             body = bytes([flags]) + body[1:]
         if name in _WEBP_KEPT:
             kept.append((name, body))
+    names = [name for name, _ in kept]
+    if not {b"VP8 ", b"VP8L"}.intersection(names) or (exif and b"VP8X" not in names):
+        return None
     if exif:
-        if kept[0][0] != b"VP8X":
-            return None
         kept.append((b"EXIF", exif))
     parts = [struct.pack("<4sI", name, len(body)) + body + bytes(len(body) % 2) for name, body in kept]
     body = b"WEBP" + b"".join(parts)

@@ -104,6 +104,14 @@ def test_bad_arrays_are_named(data, code, param):
 def test_a_header_of_eight_tebibytes_is_refused_unread():
     header = io.BytesIO()
     npy.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (2**20, 2**20)})
+    refused = error(zipped({"x.npy": header.getvalue() + bytes(64)}))
+    assert isinstance(refused, TooLarge)
+    assert (refused.code, refused.param) == ("archive_too_large", "x")
+
+
+def test_a_header_that_promises_more_than_there_is():
+    header = io.BytesIO()
+    npy.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (2, 9)})
     assert error(zipped({"x.npy": header.getvalue() + bytes(64)})).code == "undecodable"
 
 

@@ -162,7 +162,8 @@ def test_members_that_overlap():
 
 @pytest.mark.parametrize("inner", [zipped({"a": b"x"}), b"\x1f\x8b\x08", b"%PDF", b""])
 def test_nested_archives_and_other_files(inner):
-    assert isinstance(error(zipped({"cat/1.zip": inner})), UnsupportedMedia)
+    assert error(zipped({"cat/1.zip": inner})).code == "archive_unsupported"
+    assert isinstance(error(zipped({"cat/1.exe": inner})), UnsupportedMedia)
     assert isinstance(error(zipped({"cat/1.png": inner})), InvalidInput)
 
 
