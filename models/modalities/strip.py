@@ -12,8 +12,9 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 
+_JPEG_KEPT = {0xE0: b"JFIF\0", 0xEE: b"Adobe"}
 _JPEG_DROPPED = {*range(0xE1, 0xEE), 0xEF, 0xFE}
-"""Application segments but JFIF's (0) and Adobe's (14, which tells the colours), and comments."""
+"""Application segments but JFIF's and Adobe's (which tells the colours), and comments."""
 _SCAN, _END = 0xDA, 0xD9
 _MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd8])", re.DOTALL)
 _PNG_KEPT = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}
@@ -48,8 +49,12 @@ def _jpeg(data: bytes, exif: bytes) -> bytes | None:
         marker = found[1][0]
         if marker == _END:
             return b"".join((*kept, b"\xff\xd9"))
-        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
-        if marker in _JPEG_DROPPED or (marker == 0xE0 and data[found.end() + 2 :][:5] != b"JFIF\0"):
+        length = int.from_bytes(data[found.end() : found.end() + 2], "big")
+        if length < 2:  # not even its own two bytes: decoders differ on what comes next
+            return None
+        at = found.end() + length
+        begins = _JPEG_KEPT.get(marker)
+        if marker in _JPEG_DROPPED or (begins and not data.startswith(begins, found.end() + 2)):
             continue
         if marker == _SCAN and (following := _MARKER.search(data, at)) is not None:
             at = following.start()  # with the compressed pixels, in which no marker can stand
