@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0003"
-down_revision = "0001"
+down_revision = "0002"
 
 _ENDED = "OLD.status IN ('succeeded', 'failed', 'cancelled') AND NEW.status <> OLD.status"
 _LOG = """INSERT INTO job_transitions (job_id, at, before, after, fence)
