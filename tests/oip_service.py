@@ -15,15 +15,28 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.api import faults, oip, predictions
+from app.api.bodies import Bodies
 from app.api.gate import Gate
+from app.api.load import Load
 from app.engine.engine import Engine
 from app.services.catalogue import Catalogue
 from app.services.keys import Identity
+from app.services.rates import Rates
 from app.services.serving import Serving
 from tests.trunks import FakeShelf, FakeTrunk, card, loaded, manifest
 
 TENANT = "acme"
 MODELS = {"colours": manifest(card()), "peaks": manifest(card("signal/fake", "signal"), 2, task="regression")}
+
+
+class Everybody:
+    """Whoever asks is a writer of one tenant."""
+
+    def known(self, key: str | None) -> Identity | None:
+        return Identity(TENANT, "writer")
+
+    def identify(self, key: str | None) -> Identity:
+        return Identity(TENANT, "writer")
 
 
 @dataclass
@@ -63,7 +76,8 @@ def oip_service_of(max_queue: int = 64) -> Iterator[OipService]:
     for router in (oip.router, predictions.router):
         inner.include_router(router)
     faults.install(inner)
-    app = Gate(inner, lambda _: Identity(TENANT, "writer"), max_body=1 << 25, max_upload=1 << 25)
+    bodies = Bodies(max_json=1 << 25, max_upload=1 << 25, max_body=1 << 25)
+    app = Gate(inner, Everybody(), bodies, Rates(0), Load(max_wait=60))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))

@@ -135,7 +135,7 @@ def test_jobs_under_way_have_a_bound_and_a_cancelled_one_is_a_line(tmp_path: Pat
         db = Database(settings.database_url)
         with db.write() as session:
             claimed = [queue.claim(session, "w", 1e12, 15, running=2) for _ in range(4)]
-        assert [job and job.id for job in claimed] == [made[0], made[1], made[3], None]
+        assert [job and job.id for job in claimed] == [made[0], made[3], made[1], None]
         usage = client.get("/v1/usage", headers=keys["ann"]).json()
         assert usage["jobs"] == {"queued": 1, "running": 2}
         client.post(f"/v1/fine_tuning/jobs/{made[2]}/cancel", headers=keys["ann"])
