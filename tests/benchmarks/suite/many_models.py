@@ -33,9 +33,9 @@ _MB, _KB = 1e6, 1e3
 @benchmark("Many models: a thousand over one backbone")
 def many_models(setup: Setup) -> Iterator[Row]:
     """Text models of 2 to 20 classes over MiniLM, each with its head and its novelty of five examples a
-    class. Throughput: one text a request, 32 clients, over all models in turn against all to one model, in slices
-    that take turns; predictions per CPU second of the service's process hold on a busy machine. Memory: PSS
-    of the service with all models asked once, less that of one with a single model asked as often, less what
+    class. Throughput: one text a request, 32 clients, over all models in turn against all to one model, in
+    slices that take turns; predictions per CPU second of the service hold on a busy machine. Memory: PSS of
+    the service with all models asked once, less that of one with a single model asked as often, less what
     the models' arrays take. Adding: what comes after a job's training (artefact made durable, golden
     examples run, published, catalogue changed), while all the others are served.
     """
