@@ -180,13 +180,41 @@ async def repository_index(request: Request, serving: ServingDep, tenant: Tenant
     )
 
 
+@router.post("/repository/models/{ref}/load")
+async def load(request: Request, serving: ServingDep, tenant: TenantDep, ref: str) -> Response:
+    """Load the model that is published under this name. New ones come by `/v1`, not from the body."""
+    if _fields(await request.body()).get("parameters"):
+        message = "Models are made and published by /v1; load takes no config and no files."
+        raise InvalidRequest(message, param="parameters")
+    await serving.loaded(tenant, ref)
+    return _json({})
+
+
+@router.post("/repository/models/{ref}/unload")
+async def unload(serving: ServingDep, tenant: TenantDep, ref: str) -> Response:
+    """Refused: what is published is served, whether it is in memory or not."""
+    serving.entry(tenant, ref)
+    raise InvalidRequest(
+        "Models are not unloaded by hand: the least recently used make room by themselves. To stop serving "
+        "one, DELETE /v1/models/{name}.",
+        param="model",
+    )
+
+
 def _check_index_body(body: bytes) -> None:
+    if not isinstance(_fields(body).get("ready", False), bool):
+        raise InvalidRequest('The body is empty or an object such as {"ready": true}.', param="ready")
+
+
+def _fields(body: bytes) -> dict[str, Any]:
+    """The object in a body, which may be empty. Raises InvalidRequest."""
     try:
         fields = orjson.loads(body) if body.strip() else {}
     except orjson.JSONDecodeError:
         fields = None
-    if not isinstance(fields, dict) or not isinstance(fields.get("ready", False), bool):
-        raise InvalidRequest('The body is empty or an object such as {"ready": true}.', param="ready")
+    if not isinstance(fields, dict):
+        raise InvalidRequest("The body is empty or a JSON object.", param="body")
+    return fields
 
 
 def _number(version: str | None) -> int | None:

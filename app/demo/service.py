@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,9 +27,11 @@ class ServiceFailed(ClientError):
 
 
 @contextmanager
-def temporary_service() -> Iterator[Client]:
-    """A client of a service that is ready; both are gone afterwards. Raises ServiceFailed."""
+def temporary_service(prepare: Callable[[Path], None] = lambda _: None) -> Iterator[Client]:
+    """A client of a service that is ready; both are gone afterwards. `prepare` is given its data folder
+    before it starts. Raises ServiceFailed."""
     with TemporaryDirectory(prefix="durian-demo-") as folder, _ended_by_sigterm():
+        prepare(Path(folder) / "data")
         process, url, log = _start(Path(folder))
         try:
             # The key of the caller's own service means nothing to this one.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -73,3 +75,12 @@ def spread(values: Sequence[float], digits: int = 1, unit: str = "") -> str:
     """`5 runs, 1.2 to 1.9 s`."""
     ends = f"{min(values):,.{digits}f} to {max(values):,.{digits}f} {unit}".strip()
     return f"{len(values)} run{'s' * (len(values) > 1)}, {ends}"
+
+
+def megabytes(process: psutil.Process, file: str, field: str) -> float:
+    """A `Field: 123 kB` of /proc, in 10^6 bytes."""
+    content = Path(f"/proc/{process.pid}/{file}").read_text()
+    found = re.search(rf"^{field}:\s+(\d+) kB", content, re.MULTILINE)
+    if found is None:
+        raise Broken(f"This system does not tell {field} of a process.")
+    return int(found[1]) * 1024 / 1e6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.http as triton
+import tritonclient.http.aio as aio
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from tritonclient.utils import InferenceServerException
@@ -249,6 +251,47 @@ def test_listings(http: httpx.Client, client: triton.InferenceServerClient) -> N
     assert {"name": "colours", "version": "1", "state": "READY", "reason": ""} in index
     assert len(index) == 2 * len(MODELS) + 1
     assert http.post("/repository/index", content=b"[").status_code == 400
+
+
+def test_load_is_for_what_is_published_and_unload_for_nothing(
+    client: triton.InferenceServerClient, http: httpx.Client
+) -> None:
+    client.load_model("colours")
+    assert client.is_model_ready("colours")
+    with pytest.raises(InferenceServerException, match="by /v1"):
+        client.load_model("colours", config="{}")
+    with pytest.raises(InferenceServerException, match="DELETE /v1/models"):
+        client.unload_model("colours")
+    assert client.is_model_ready("colours")
+    for action in ("load", "unload"):
+        assert http.post(f"/repository/models/shapes/{action}").status_code == 404
+    assert http.post("/repository/models/colours/load", content=b"[").status_code == 400
+
+
+def test_requests_in_flight_together_by_the_async_clients(
+    client: triton.InferenceServerClient, address: str
+) -> None:
+    expected = client.infer("colours", texts()).as_numpy("scores")
+    asked = [client.async_infer("colours", texts(), request_id=str(i)) for i in range(8)]
+    for i, one in enumerate(asked):
+        result = one.get_result(timeout=10)
+        assert result.get_response()["id"] == str(i)
+        np.testing.assert_allclose(result.as_numpy("scores"), expected, atol=1e-5)
+
+    async def together() -> list[aio.InferResult]:
+        async with aio.InferenceServerClient(address) as several:
+            inputs = [aio.InferInput("text", [len(TEXTS)], "BYTES") for _ in range(8)]
+            for one in inputs:
+                one.set_data_from_numpy(TEXTS)
+            return await asyncio.gather(*(several.infer("colours", [one]) for one in inputs))
+
+    for result in asyncio.run(together()):
+        np.testing.assert_allclose(result.as_numpy("scores"), expected, atol=1e-5)
+
+
+def test_priority_and_timeout_of_the_client_are_taken(client: triton.InferenceServerClient) -> None:
+    result = client.infer("colours", texts(), priority=1, timeout=5_000_000)
+    assert result.as_numpy("scores").shape == (3, 3)
 
 
 def body(**changes: object) -> dict[str, object]:

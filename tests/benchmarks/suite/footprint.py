@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from statistics import median
 
 import psutil
 
 from app.demo.service import temporary_service
-from tests.benchmarks.registry import Broken, Setup, benchmark
+from tests.benchmarks.registry import Setup, benchmark
 from tests.benchmarks.results import Row
-from tests.benchmarks.service import MINILM, cpu_seconds, processes, spread
+from tests.benchmarks.service import MINILM, cpu_seconds, megabytes, processes, spread
 
 _SETTLE_SECONDS = 2.0
 _ASKED_MB = 450.0
@@ -49,9 +47,9 @@ def _start() -> tuple[float, float]:
 
 
 def _memory(tree: list[psutil.Process]) -> Iterator[Row]:
-    pss = [_megabytes(process, "smaps_rollup", "Pss") for process in tree]
-    rss = [_megabytes(process, "smaps_rollup", "Rss") for process in tree]
-    peaks = [_megabytes(process, "status", "VmHWM") for process in tree]
+    pss = [megabytes(process, "smaps_rollup", "Pss") for process in tree]
+    rss = [megabytes(process, "smaps_rollup", "Rss") for process in tree]
+    peaks = [megabytes(process, "status", "VmHWM") for process in tree]
     parts = "service " + ", others ".join(f"{value:.0f}" for value in (pss[0], sum(pss[1:])))
     how = f"sum over {len(tree)} processes: {parts}"
     yield Row(what="memory, PSS", value=sum(pss), unit="MB", digits=0, at_most=_ASKED_MB, how=how)
@@ -60,12 +58,3 @@ def _memory(tree: list[psutil.Process]) -> Iterator[Row]:
     how = "VmHWM of the service process since its start"
     yield Row(what="peak, service", value=peaks[0], unit="MB", digits=0, at_most=_ASKED_MB, how=how)
     yield Row(what="peak, all processes", value=sum(peaks), unit="MB", digits=0, how=shared)
-
-
-def _megabytes(process: psutil.Process, file: str, field: str) -> float:
-    """A `Field: 123 kB` of /proc, in 10^6 bytes."""
-    content = Path(f"/proc/{process.pid}/{file}").read_text()
-    found = re.search(rf"^{field}:\s+(\d+) kB", content, re.MULTILINE)
-    if found is None:
-        raise Broken(f"This system does not tell {field} of a process.")
-    return int(found[1]) * 1024 / 1e6
