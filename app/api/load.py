@@ -1,55 +1,101 @@
-"""Load: what comes while requests stand still is refused at once, so that those inside end in time.
+"""Load: what would wait for too long is refused at once, so that those inside end in time.
 
-A queue is judged by how long it makes wait, not by its length, which says nothing without the speed. A tenant
-whose ninth-oldest request has been in here for `max_wait` gets no more in until that one is answered; the
-eight before it may be requests that take long by themselves. A second line, of all tenants, does the same for
-the whole.
+A queue is judged by how long it makes wait, not by its length, which says nothing without the speed. The speed
+is read off the gaps between the answers of late: a newcomer waits for as many of them as there are requests
+before it. Where nothing is answered at all, the age of those inside tells. Each tenant has a line of its own,
+so that one that overloads the service does not keep others out; a second line, of all, bounds the whole.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 
 from models.errors import Unavailable
 
-_SLOW_ONES = 8
-_SLOW_ONES_OF_ALL = 64
+_ALWAYS = 16
+"""So many requests of a tenant are let in whatever they take, and of all tenants together:"""
+_ALWAYS_OF_ALL = 128
+
+_GAPS = 64
+_ENOUGH_GAPS = 4
+
+
+class Line:
+    """Requests inside, oldest first, and how fast they leave. `always` of them may be inside in any case."""
+
+    def __init__(self, always: int, max_wait: float) -> None:
+        self._always = always
+        self._max_wait = max_wait
+        self._inside: dict[object, float] = {}
+        self._gaps: deque[float] = deque(maxlen=_GAPS)
+        self._sum = 0.0
+        self._left = float("-inf")
+
+    def __len__(self) -> int:
+        return len(self._inside)
+
+    def full(self, now: float) -> bool:
+        """Whether one more would wait for too long."""
+        if len(self._inside) < self._always:
+            return False
+        return self._wait() > self._max_wait or now - self._entered() > self._max_wait
+
+    def enter(self, place: object, now: float) -> None:
+        self._inside[place] = now
+
+    def leave(self, place: object, now: float) -> None:
+        # One that took long while it was alone says little of the others, so it counts for no more than this.
+        gap = min(now - max(self._left, self._inside.pop(place)), self._max_wait)
+        if len(self._gaps) == _GAPS:
+            self._sum -= self._gaps[0]
+        self._gaps.append(gap)
+        self._sum += gap
+        self._left = now
+
+    def _wait(self) -> float:
+        """Seconds until a newcomer would be answered; 0 while the speed is not known."""
+        if len(self._gaps) < _ENOUGH_GAPS:
+            return 0.0
+        return len(self._inside) * self._sum / len(self._gaps)
+
+    def _entered(self) -> float:
+        """When the oldest came in of those that are not let in always."""
+        return next(islice(self._inside.values(), self._always - 1, None))
 
 
 class Load:
-    """Requests inside, oldest first. Not thread-safe: the event loop's own."""
+    """The lines of a process. Not thread-safe: the event loop's own."""
 
     def __init__(self, max_wait: float) -> None:
-        self.max_wait = max_wait
-        self.refused = 0
-        self._all: dict[object, float] = {}
-        self._lines: dict[str, dict[object, float]] = {}
+        self._max_wait = max_wait
+        self._all = Line(_ALWAYS_OF_ALL, max_wait)
+        self._lines: dict[str, Line] = {}
 
     def check(self, tenant: str) -> None:
-        """Raises Unavailable while the tenant's requests, or all, stand still."""
+        """Raises Unavailable where a request of the tenant would wait for too long."""
         line = self._lines.get(tenant)
-        if line is None or not (self._stands(line, _SLOW_ONES) or self._stands(self._all, _SLOW_ONES_OF_ALL)):
+        if not line:  # who has nothing inside gets in
             return
-        self.refused += 1
-        raise Unavailable("The service has more to do than it can; try again shortly.", code="overloaded")
-
-    def _stands(self, line: dict[object, float], slow: int) -> bool:
-        if len(line) <= slow:
-            return False
-        return time.monotonic() - next(islice(line.values(), slow, None)) > self.max_wait
+        now = time.monotonic()
+        if line.full(now) or self._all.full(now):
+            raise Unavailable("The service has more to do than it can; try again shortly.", code="overloaded")
 
     @contextmanager
     def counted(self, tenant: str) -> Iterator[None]:
         """Holds a place in line for as long as the block runs."""
-        place = object()
-        line = self._lines.setdefault(tenant, {})
-        self._all[place] = line[place] = time.monotonic()
+        place, now = object(), time.monotonic()
+        line = self._lines.get(tenant)
+        if line is None:
+            line = self._lines[tenant] = Line(_ALWAYS, self._max_wait)
+        line.enter(place, now)
+        self._all.enter(place, now)
         try:
             yield
         finally:
-            del line[place], self._all[place]
-            if not line:
-                self._lines.pop(tenant, None)
+            now = time.monotonic()
+            line.leave(place, now)
+            self._all.leave(place, now)

@@ -148,8 +148,9 @@ class GuardedProtocol(HttpToolsProtocol):
             self._late("The body came too slowly.")
 
     def refuse(self, status: HTTPStatus, error: DurianError) -> None:
-        """Answer, unless an answer has begun, and close."""
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+        """Answer, unless this request has been answered or half answered, and close."""
+        before = self.cycle is None or (self.phase is Phase.HEAD and self.cycle.response_complete)
+        if before or not self.cycle.response_started:
             self.transport.write(_refusal(status, error, getattr(self, "url", b"")))
         if self.cycle is not None:
             self.cycle.disconnected = True
