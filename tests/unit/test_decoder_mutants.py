@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import pytest
 
-from tests.mutants import SABOTAGE, Findings, mutant, run, seeds
+from tests.mutants.changes import mutant
+from tests.mutants.files import SABOTAGE, SPOILT, seeds
+from tests.mutants.harness import Findings, run
 
-DEFAULT, ALL, MANY = 3_000, 26_000, 1_000_000
+FILES = "tests.mutants.files"
+DEFAULT, ALL = 3_000, 26_000
 FAULTS = {
     "leak": "raised ",
     "crash": "ended the process: -11",
     "dawdle": "took ",
-    "spoil": "stored what cannot be read",
+    "spoil": SPOILT,
 }
 
 
 def test_no_mutant_does_more_than_be_refused() -> None:
-    assert run(0, DEFAULT) == Findings(DEFAULT)
+    assert run(FILES, 0, DEFAULT) == Findings(DEFAULT)
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(600)
 def test_nor_does_any_of_a_whole_run() -> None:
-    assert run(DEFAULT, ALL - DEFAULT) == Findings(ALL - DEFAULT)
+    assert run(FILES, DEFAULT, ALL - DEFAULT) == Findings(ALL - DEFAULT)
 
 
 @pytest.mark.parametrize("sabotage", SABOTAGE)
 def test_the_harness_finds_a_fault_of_ours(sabotage: str) -> None:
-    found = run(0, 250, sabotage)
+    found = run(FILES, 0, 250, sabotage)
     assert found.judged == 250
     assert found.wrong
     assert all(wrong.startswith(FAULTS[sabotage]) for wrong in found.wrong.values())

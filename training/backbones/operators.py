@@ -11,7 +11,7 @@ from pathlib import Path
 
 import onnx
 
-from models.errors import InvalidInput, TooLarge
+from models.errors import DurianError, InvalidInput, TooLarge
 
 LARGEST = 2 * 1024**3
 DOMAINS = ("", "ai.onnx")
@@ -45,15 +45,15 @@ def load_model(path: Path) -> onnx.ModelProto:
         if path.stat().st_size > LARGEST:
             raise TooLarge("The model file is larger than 2 GB: export a smaller one.", param="model")
         model = onnx.load_model(path, load_external_data=False)
-    except TooLarge:
+        _check_self_contained(model)
+        _check_operators(model)
+        _check_form(model)
+    except DurianError:
         raise
     except OSError:
         raise InvalidInput("The model file cannot be read.", code="not_onnx", param="model") from None
-    except Exception:  # protobuf's errors share no base of their own
+    except Exception:  # protobuf's errors share no base, and names that are no UTF-8 come as bytes
         raise InvalidInput("The file is not an ONNX model.", code="not_onnx", param="model") from None
-    _check_self_contained(model)
-    _check_operators(model)
-    _check_form(model)
     return model
 
 
