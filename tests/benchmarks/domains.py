@@ -13,7 +13,9 @@ import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from models.modalities.image import encode_png
 from models.runtime import Backbone
+from tests.benchmarks.examples import Examples
 from tests.benchmarks.fits import Fit
 from tests.embedded import BUILT
 from tests.training_support import Bench
@@ -27,6 +29,8 @@ PHOTOS = ("amazon", "caltech10", "dslr", "webcam")
 _FROM_DSLR, _SHOTS = 8, 20  # source photos a class (Gong et al. 2012)
 _BATCH = 16
 _CANVAS, _TALL = 64, 8
+SIDE = 20
+"""Pixels of a digit on a photograph."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,3 +154,37 @@ def _rendered(digit: int, rng: np.random.Generator) -> NDArray[np.float64]:
     page = Image.new("L", (_TALL, _TALL))
     page.paste(small, ((_TALL - wide) // 2, 0))
     return np.asarray(page, np.float64).ravel() / 255
+
+
+def digits_on_photos(seed: int) -> tuple[Examples, Examples, Examples]:
+    """UCI digits of 20 pixels: 900 as scanned; 500 and 397 others as |part of a photograph - digit|.
+
+    In the manner of MNIST-M (Ganin and Lempitsky 2015), with the two photographs of scikit-learn.
+    """
+    from sklearn.datasets import load_digits, load_sample_images
+
+    rng, photos = np.random.default_rng(seed), load_sample_images().images
+    scans, y = load_digits(return_X_y=True)
+    order = rng.permutation(len(y))
+    digits = [_enlarged(scan) for scan in scans]
+    source, unlabelled, test = order[:900], order[900:1400], order[1400:]
+
+    def pictures(rows: NDArray[np.int64], *, plain: bool) -> Examples:
+        found = (digits[row] if plain else np.abs(_part(photos, rng) - digits[row]) for row in rows)
+        files = [encode_png(picture.astype(np.uint8)) for picture in found]
+        return Examples("image", files, [str(y[row]) for row in rows])
+
+    return pictures(source, plain=True), pictures(unlabelled, plain=False), pictures(test, plain=False)
+
+
+def _enlarged(scan: NDArray[np.float64]) -> NDArray[np.int64]:
+    """8 x 8 values up to 16 as a picture [20, 20, 3], white on black."""
+    small = Image.fromarray(np.rint(scan.reshape(8, 8) * 255 / 16).astype(np.uint8))
+    grey = np.asarray(small.resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.int64)
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _part(photos: Sequence[NDArray[np.uint8]], rng: np.random.Generator) -> NDArray[np.int64]:
+    photo = photos[rng.integers(len(photos))]
+    top, left = (int(rng.integers(length - SIDE)) for length in photo.shape[:2])
+    return photo[top : top + SIDE, left : left + SIDE].astype(np.int64)

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,10 @@ import pyarrow.parquet as parquet
 
 from app.client.inputs import json_value
 from app.settings import PROJECT
-from models.base import ModalityName
+from models.base import ModalityName, sha256
+from models.dataset import Pack
+from models.manifest import InputSpec
+from models.modalities import modality
 from tests.benchmarks.registry import Setup
 
 CLINC = "text/clinc150.parquet"
@@ -60,6 +64,17 @@ class Examples:
         """As an upload."""
         pairs = zip(self.inputs, self.labels, strict=True)
         return "\n".join(json.dumps({"input": json_value(x), "label": y}) for x, y in pairs).encode()
+
+
+def stored(root: Path, examples: Examples, *, labelled: bool = True) -> Path:
+    """The examples as a pack in `root`, under its digest; on demand without their labels."""
+    spec, kind = InputSpec(modality=examples.modality), modality(examples.modality)
+    contents = tuple(kind.canonical(value, spec, "input") for value in examples.inputs)
+    labels = tuple(examples.labels) if labelled else (None,) * len(examples)
+    data = Pack("classification", spec, contents, labels).to_bytes()
+    path = root / sha256(data)
+    path.write_bytes(data)
+    return path
 
 
 def clinc150(setup: Setup) -> tuple[Examples, Examples]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 
 from models.base import ModalityName
 from training.deep.augment import PICTURES, SIGNALS, SOUNDS, copies_of, picture, signal, sound, vary
+from training.deep.textures import on_texture, texture
 
-Level = Literal["light", "strong"]
+Level = Literal["light", "strong", "randomise"]
 KINDS: tuple[ModalityName, ...] = ("image", "audio", "signal")
 
 
@@ -45,7 +47,7 @@ def test_strong_changes_more_than_light(modality: ModalityName) -> None:
         pairs = zip(varied, prepared, strict=True)
         return float(np.mean([np.abs(a.astype(float) - b.astype(float)).mean() for a, b in pairs]))
 
-    assert change("strong") > 1.5 * change("light") > 0
+    assert change("randomise") > change("strong") > 1.5 * change("light") > 0
 
 
 def test_what_is_mixed_in_is_of_the_same_fold() -> None:
@@ -78,6 +80,35 @@ def test_normalised_pictures_keep_their_scale() -> None:
     x = (inputs("image")[0] / 127.5 - 1).astype(np.float32)
     for how in PICTURES.values():
         assert np.abs(picture(x, how, np.random.default_rng(0))).max() < 4
+
+
+def test_textures_are_of_many_colours_and_coarsenesses() -> None:
+    rng = np.random.default_rng(0)
+    found = np.stack([texture(24, 16, rng) for _ in range(60)])
+    assert found.shape == (60, 24, 16, 3)
+    assert 0 <= found.min() < found.max() <= 1
+    assert found.mean(axis=(1, 2, 3)).std() > 0.1
+    steps = np.abs(np.diff(found, axis=1)).mean(axis=(1, 2, 3)) / found.std(axis=(1, 2)).mean(axis=1)
+    assert np.quantile(steps, 0.1) < 0.5 * np.quantile(steps, 0.9)
+
+
+def test_a_picture_on_a_texture_is_still_there() -> None:
+    """Where ink is and where it is not, the ground differs, whichever way they were put together."""
+    x = np.zeros((20, 20, 3))
+    x[:, 10:] = 1
+    for seed in range(30):
+        found = on_texture(x, np.random.default_rng(seed))
+        assert 0 <= found.min() <= found.max() <= 1
+        apart = np.abs(found[:, 10:].mean(axis=(0, 1)) - found[:, :10].mean(axis=(0, 1))).max()
+        assert apart > 0.02, seed
+
+
+def test_randomised_pictures_turn_negative_half_the_time() -> None:
+    x = np.zeros((8, 8, 3), np.uint8)
+    x[2:6, 2:6] = 255
+    how = replace(PICTURES["randomise"], ground=0.0, move=0.0, light=0.0, noise=0.0)
+    dark = [picture(x, how, np.random.default_rng(seed))[3, 3].mean() < 128 for seed in range(60)]
+    assert 20 <= sum(dark) <= 40
 
 
 def test_silence_stays_silence() -> None:

@@ -2,8 +2,9 @@
 behind them, signals as another instrument gives them; texts never.
 
 Pure functions of prepared inputs and a seeded generator, in the manner of RandAugment (Cubuk et al. 2020):
-one number, the level, sets all strengths. Amounts are relative to each input's own spread, so that nothing
-is learnt from the other examples; only what is mixed in comes from them, and then from the same fold.
+one word, the level, sets all strengths; `randomise` goes beyond what is likely, and lays pictures on random
+grounds (domain randomisation, Tobin et al. 2017). Amounts are relative to each input's own spread, so that
+nothing is learnt from the other examples; only what is mixed in comes from them, and then from the same fold.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from models.base import ModalityName
 from models.modalities.base import Prepared
 from training.deep.settings import Augment
+from training.deep.textures import on_texture
 from training.signals.augment import Strengths, augment
 
 Array = NDArray[np.float64]
@@ -47,13 +49,16 @@ def vary(
 class Picture:
     """`move` is the greatest shift and zoom, a share of the side; `light` and `colour` of the contrast, the
     brightness and each channel; `noise` a standard deviation; of the picture's range. `mirror` is how often
-    left and right are exchanged."""
+    left and right are exchanged, `ground` how often the picture is laid on a random texture, `negative` how
+    often it is inverted."""
 
     move: float
     light: float
     colour: float
     noise: float
-    mirror: float
+    mirror: float = 0.0
+    ground: float = 0.0
+    negative: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -67,11 +72,20 @@ class Sound:
     other: float
 
 
-PICTURES = {"light": Picture(0.08, 0.1, 0.05, 0.02, 0.0), "strong": Picture(0.2, 0.3, 0.15, 0.05, 0.5)}
-SOUNDS = {"light": Sound(0.05, 2.0, 0.03, 0.0), "strong": Sound(0.15, 5.0, 0.1, 0.2)}
+PICTURES = {
+    "light": Picture(0.08, 0.1, 0.05, 0.02),
+    "strong": Picture(0.2, 0.3, 0.15, 0.05, mirror=0.5),
+    "randomise": Picture(0.08, 0.1, 0.05, 0.02, ground=0.85, negative=0.5),
+}
+SOUNDS = {
+    "light": Sound(0.05, 2.0, 0.03, 0.0),
+    "strong": Sound(0.15, 5.0, 0.1, 0.2),
+    "randomise": Sound(0.25, 10.0, 0.5, 0.7),
+}
 SIGNALS = {
     "light": Strengths(noise=0.03, drift=0.05, shift=0.005),
     "strong": Strengths(noise=0.1, drift=0.15, shift=0.02, broadening=0.01, gain=0.1, offset=0.1),
+    "randomise": Strengths(noise=0.25, drift=0.4, shift=0.05, broadening=0.03, gain=0.5, offset=0.5),
 }
 
 
@@ -87,9 +101,19 @@ def picture(x: NDArray[Any], how: Picture, rng: Generator) -> NDArray[Any]:
     middle = seen.mean()
     seen = (seen - middle) * (1 + contrast + rng.uniform(-how.colour, how.colour, 3)) + middle
     seen = seen + span * (brightness + how.noise * rng.standard_normal(seen.shape))
+    if how.ground or how.negative:
+        least = 0.0 if x.dtype == np.uint8 else float(x.min())
+        seen = least + span * _elsewhere(np.clip((seen - least) / span, 0, 1), how, rng)
     if x.dtype == np.uint8:
         seen = np.clip(np.rint(seen), 0, 255)
     return np.ascontiguousarray(seen.transpose(2, 0, 1) if first else seen, x.dtype)
+
+
+def _elsewhere(x: Array, how: Picture, rng: Generator) -> Array:
+    """A picture in [0, 1] as another domain might show it."""
+    if rng.random() < how.ground:
+        x = on_texture(x, rng)
+    return 1 - x if rng.random() < how.negative else x
 
 
 def _moved(x: Array, amount: float, rng: Generator) -> Array:

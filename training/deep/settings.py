@@ -8,7 +8,7 @@ from pydantic import Field
 
 from training.methods.base import Auto, Hyperparameters, Problem, Setting
 
-Augment = Literal["none", "light", "strong"]
+Augment = Literal["none", "light", "strong", "randomise"]
 
 
 class DeepHyperparameters(Hyperparameters):
@@ -21,7 +21,11 @@ class DeepHyperparameters(Hyperparameters):
     weight_decay: float = Field(default=1e-4, ge=0, le=1)
     batch_size: int = Field(default=32, ge=2, le=1024)
     folds: int = Field(default=3, ge=2, le=10, description="trainings that the estimate is made from")
-    augment: Augment = Field(default="none", description="how much the examples are varied; text never is")
+    augment: Augment = Field(
+        default="none",
+        description="how much the examples are varied, text never; randomise: beyond what is likely, "
+        "pictures on random grounds, for a target that looks different",
+    )
     time_budget_s: float = Field(
         default=30.0, gt=0, le=86_400, description="for all trainings together; steps are cut to fit"
     )

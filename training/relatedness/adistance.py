@@ -52,10 +52,9 @@ def _scores(X: NDArray[Any], domain: NDArray[Any], queries: NDArray[Any]) -> NDA
     centre = X.mean(axis=0)
     scale = np.sqrt(((X - centre) ** 2).sum(axis=1).mean()) or 1.0
     Z, Q = (X - centre) / scale, (queries - centre) / scale
-    gram = Z @ Z.T
-    spectrum = Spectrum.of_gram(gram, domain[:, None])
-    dual = spectrum.dual(spectrum.best_penalty())[:, 0]
-    own, answers = gram @ dual, Q @ (Z.T @ dual)
+    spectrum = Spectrum.of_rows(Z, domain[:, None])
+    weight = Z.T @ spectrum.dual(spectrum.best_penalty())[:, 0]
+    own, answers = Z @ weight, Q @ weight
     return np.asarray(answers - (own[domain > 0].mean() + own[domain < 0].mean()) / 2)
 
 

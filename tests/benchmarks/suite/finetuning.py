@@ -15,13 +15,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as parquet
 
-from models.base import sha256
-from models.dataset import Pack
 from models.fitspec import BackboneChoice, FitSpec
-from models.manifest import InputSpec
-from models.modalities import modality
 from models.shelf import SHIPPED, Shelf
-from tests.benchmarks.examples import Examples, digits
+from tests.benchmarks.examples import Examples, digits, stored
 from tests.benchmarks.registry import Setup, Skipped, benchmark
 from tests.benchmarks.results import Row
 from tests.benchmarks.service import spread
@@ -69,14 +65,14 @@ class Case:
 
     def accuracy(self, root: Path, shots: int, seed: int, method: str, given: Mapping[str, Any]) -> float:
         """In per cent, on the test part, of a job on `shots` examples a class."""
-        training = _store(root, self.pool.take(self.pool.draw(shots, seed)))
+        training = stored(root, self.pool.take(self.pool.draw(shots, seed)))
         spec = FitSpec(
             job_id="ftjob-bench",
             task="classification",
             modality=self.pool.modality,
             training_pack=str(training),
             training_digest=training.name,
-            validation_pack=str(_store(root, self.test)),
+            validation_pack=str(stored(root, self.test)),
             backbones=(self.choice,),
             method=method,
             hyperparameters=dict(given),
@@ -129,13 +125,3 @@ def _questions(setup: Setup) -> Case:
 def _part(rows: Sequence[Mapping[str, Any]], part: str) -> Examples:
     kept = [row for row in rows if row["split"] == part]
     return Examples("text", [row["text"] for row in kept], [row["label"] for row in kept])
-
-
-def _store(root: Path, examples: Examples) -> Path:
-    """The examples as a pack in `root`, under its digest."""
-    spec, kind = InputSpec(modality=examples.modality), modality(examples.modality)
-    contents = tuple(kind.canonical(value, spec, "input") for value in examples.inputs)
-    data = Pack("classification", spec, contents, tuple(examples.labels)).to_bytes()
-    path = root / sha256(data)
-    path.write_bytes(data)
-    return path
