@@ -40,6 +40,7 @@ class Pool:
         self.raw: list[Item] = []
         self.ready: list[Item] = []
         self._run_cost = trunk.run_cost
+        self._padded = not trunk.card.padding_free
         self._max_batch = max_batch
         self._look = LOOK_AHEAD * max_batch if trunk.sizes_differ else 1
 
@@ -57,7 +58,7 @@ class Pool:
             return Step(True, items)
         seen = self.ready[: LOOK_AHEAD * self._max_batch]
         limit = self._share(len(self.ready), free_lanes)
-        rows = choose([item.size for item in seen], limit, self._run_cost)
+        rows = choose([item.size for item in seen], limit, self._run_cost, padded=self._padded)
         taken = set(rows)
         self.ready[: len(seen)] = [item for row, item in enumerate(seen) if row not in taken]
         return Step(False, [seen[row] for row in rows])
