@@ -75,7 +75,7 @@ def compare(
     """Rows of some servers at each number of clients, slices in turns; ours, the first, has a target."""
     turn = Round(setup.amount(4), setup.amount(15, 1) / 10)
     found: dict[tuple[int, str], list[Slice]] = {}
-    for _ in range(setup.amount(5)):
+    for _ in range(setup.amount(3)):
         for clients in asked:
             for server in servers:
                 piece = turn.slice(server, bare, clients)
