@@ -111,6 +111,10 @@ def _is_none(value: object) -> bool:
     return value is None
 
 
+def _is_false(value: object) -> bool:
+    return value is False
+
+
 class Effect(Record):
     """What a variant does to one fitted task, beside its original.
 
@@ -150,6 +154,11 @@ class BackboneCard(Record):
     licence: str
     source: str
     baseline: bool = Field(default=False, description="a declared baseline")
+    padding_free: bool = Field(
+        default=False,
+        exclude_if=_is_false,
+        description="only attention pads: lengths may differ in a batch",
+    )
     variant_of: BackboneRef | None = Field(
         default=None, exclude_if=_is_none, description="the backbone that this one is a smaller form of"
     )

@@ -62,7 +62,8 @@ def _feed(value: Any, length: int, draw: np.random.Generator) -> Tensor:
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
     shape = [ROWS, *(dim.dim_value or length for dim in kind.shape.dim[1:])]
     if value.name == "attention_mask":
-        kept = np.array([[length - 2], [length], [length - 4]])
+        # The first row's is not the mean of all: tokens without padding must not look like k an example.
+        kept = np.array([[length], [length - 2], [length - 4]])
         return (np.arange(length) < kept).astype(dtype)
     if np.issubdtype(dtype, np.floating):
         return draw.normal(size=shape).astype(dtype)

@@ -58,6 +58,7 @@ class Pool:
         self._flows: dict[str, Flow] = {}
         self._shares = shares
         self._run_cost = trunk.run_cost
+        self._padded = not trunk.card.padding_free
         self._max_batch = max_batch
         self._look = LOOK_AHEAD * max_batch if trunk.sizes_differ else 1
         self._ms_a_size = 1.0
@@ -101,7 +102,8 @@ class Pool:
             return Step(True, items)
         seen = self._merged(LOOK_AHEAD * self._max_batch, ready=True)
         limit = self._share(ready, free_lanes)
-        items = [seen[row] for row in choose([item.size for item in seen], limit, self._run_cost)]
+        rows = choose([item.size for item in seen], limit, self._run_cost, padded=self._padded)
+        items = [seen[row] for row in rows]
         self._shares.begin(seen[0].work.ask.tenant)
         for item in items:
             self._shares.charge(item.work.ask.tenant, self._cost(item))

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [NAMES...] [--quick] [--data FOLDER]`"""
+"""`python -m tests.benchmarks [NAMES...] [--quick] [--data FOLDER] [--peer NAME URL BODIES PID]...`"""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from app.settings import PROJECT
 from tests.benchmarks import results
 from tests.benchmarks.page import page
-from tests.benchmarks.registry import DATA, Setup, load
+from tests.benchmarks.registry import DATA, Peer, Setup, load
 from tests.benchmarks.run import run
 
 _KEPT = PROJECT / "docs"
@@ -26,9 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _arguments(benchmarks, arguments)
     folder: Path = asked.output or (_TRIED if asked.quick else _KEPT)
     folder.mkdir(parents=True, exist_ok=True)
-    setup = Setup(asked.data, asked.quick)
+    peers = tuple(Peer(name, url, Path(bodies), int(pid)) for name, url, bodies, pid in asked.peer)
+    setup = Setup(asked.data, asked.quick, peers)
     failed = False
-    for name in asked.names or benchmarks:
+    for name in asked.names or [name for name, one in benchmarks.items() if peers or not one.needs_peers]:
         section = run(benchmarks[name], setup, _say)
         failed |= section.status == "failed"
         _keep(folder, section)
@@ -43,6 +44,14 @@ def _arguments(known: Collection[str], arguments: Sequence[str] | None) -> argpa
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which; default all: {names}")
     parser.add_argument("--quick", action="store_true", help="few repetitions, written to build/benchmarks")
     parser.add_argument("--data", type=Path, default=os.environ.get(DATA), help=f"test data; default ${DATA}")
+    parser.add_argument(
+        "--peer",
+        nargs=4,
+        action="append",
+        default=[],
+        metavar=("NAME", "URL", "BODIES", "PID"),
+        help="another server for `peers`: its address, a file of JSON bodies (one a line), its process",
+    )
     parser.add_argument("--output", type=Path, help="folder of benchmarks.md and .json; default docs")
     asked = parser.parse_args(arguments)
     if not set(asked.names) <= set(known):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -27,8 +28,7 @@ from tests.benchmarks.registry import Broken
 WRK = shutil.which("wrk")
 DRIVER = "wrk" if WRK else "threads of Python (wrk is not installed)"
 _SCRIPT = Path(__file__).with_name("wrk.lua")
-_DRAIN_SECONDS = 1
-_PER_DRAIN = 64
+_DRAIN_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,22 @@ def _by_wrk(target: Target, clients: int, seconds: float) -> Drive:
         requests = Path(folder) / "requests.lua"
         sent = (f'"{_escaped(target.request(body))}"' for body in target.bodies)
         requests.write_text(f"return {{{','.join(sent)}}}")
-        whole = int(-(-seconds // 1)) + _DRAIN_SECONDS + clients // _PER_DRAIN
         command = [
-            *(str(WRK), "-t1", f"-c{clients}", f"-d{whole}s", "--timeout", "60s", "-s", str(_SCRIPT)),
-            *(f"http://{target.host}:{target.port}", "--", str(requests), str(seconds)),
+            *(str(WRK), "-t1", f"-c{clients}", f"-d{int(seconds) + _DRAIN_SECONDS}s", "--timeout", "60s"),
+            *("-s", str(_SCRIPT), f"http://{target.host}:{target.port}", "--", str(requests), str(seconds)),
         ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return read_wrk(done.stdout)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+            return read_wrk(_until_drained(running))
+
+
+def _until_drained(running: subprocess.Popen[str]) -> str:
+    """The output of wrk, which is told to end when the last answer is there."""
+    lines = []
+    for line in running.stdout or ():
+        lines.append(line)
+        if line == "drained\n":
+            running.send_signal(signal.SIGINT)
+    return "".join(lines)
 
 
 def read_wrk(output: str) -> Drive:

@@ -23,11 +23,22 @@ class Broken(Exception):
 
 
 @dataclass(frozen=True)
+class Peer:
+    """Another server: where it takes POSTs of JSON, a file of bodies, one a line, and its process."""
+
+    name: str
+    url: str
+    bodies: Path
+    pid: int
+
+
+@dataclass(frozen=True)
 class Setup:
-    """How to run: the folder of test data, if any, and whether only to try the benchmarks out."""
+    """How to run: the folder of test data, if any, whether only to try the benchmarks out, other servers."""
 
     data: Path | None = None
     quick: bool = False
+    peers: tuple[Peer, ...] = ()
 
     def amount(self, full: int, quick: int = 1) -> int:
         """Of repetitions, or of seconds."""
@@ -52,18 +63,24 @@ class Benchmark:
     about: str
     measure: Measure
     needs_data: bool = False
+    needs_peers: bool = False
 
     @property
     def command(self) -> str:
         """What a reader types to measure it again."""
-        return f".venv/bin/python -m tests.benchmarks {self.name}" + " --data FOLDER" * self.needs_data
+        needs = " --data FOLDER" * self.needs_data + " --peer NAME URL BODIES PID" * self.needs_peers
+        return f".venv/bin/python -m tests.benchmarks {self.name}{needs}"
 
 
 REGISTRY: dict[str, Benchmark] = {}
 
 
 def benchmark(
-    title: str, *, needs_data: bool = False, registry: dict[str, Benchmark] = REGISTRY
+    title: str,
+    *,
+    needs_data: bool = False,
+    needs_peers: bool = False,
+    registry: dict[str, Benchmark] = REGISTRY,
 ) -> Callable[[Measure], Measure]:
     """Register a function under its own name. Raises ValueError when that is taken."""
 
@@ -71,7 +88,8 @@ def benchmark(
         name = measure.__name__
         if name in registry:
             raise ValueError(f"benchmark {name} is registered twice")
-        registry[name] = Benchmark(name, title, inspect.getdoc(measure) or "", measure, needs_data)
+        about = inspect.getdoc(measure) or ""
+        registry[name] = Benchmark(name, title, about, measure, needs_data, needs_peers)
         return measure
 
     return register

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
 
 import psutil
 
@@ -21,7 +22,7 @@ from models.runtime import Backbone
 from models.shelf import SHIPPED, Shelf
 from tests.benchmarks.drive import Drive, Target, drive
 from tests.benchmarks.examples import Examples
-from tests.benchmarks.registry import Setup
+from tests.benchmarks.registry import Broken, Peer, Setup
 from tests.benchmarks.service import cpu_seconds, fit, processes, upload
 from training.backbones.variants.make import add_variant
 
@@ -117,6 +118,18 @@ class Round:
         with pinned(self.cores.clients):
             seen = drive(server.target, clients, self.served)
         return Slice(seen.answered / (cpu_seconds(server.tree) - before), rate, seen)
+
+
+def peer(given: Peer) -> Server:
+    """Another server, with its processes as they are now. Raises Broken when there is no such process."""
+    url = urlsplit(given.url)
+    bodies = given.bodies.read_bytes().splitlines()
+    try:
+        process = psutil.Process(given.pid)
+    except psutil.NoSuchProcess:
+        raise Broken(f"{given.name} has no process {given.pid}.") from None
+    target = Target(url.hostname or "127.0.0.1", url.port or 80, url.path, bodies)
+    return Server(given.name, target, [process, *process.children(recursive=True)])
 
 
 def durian(client: Client, backbone: str, chosen: Examples, inputs: Sequence[object]) -> Server:

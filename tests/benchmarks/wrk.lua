@@ -1,4 +1,4 @@
--- Requests from a file of Lua, in turn, for so many seconds; then the last answers are waited for.
+-- Requests from a file of Lua, in turn, for so many seconds; "drained" is said when all are answered.
 local ffi = require("ffi")
 ffi.cdef [[ typedef struct { long s; long us; } durian_time; int gettimeofday(durian_time *t, void *zone); ]]
 local clock = ffi.new("durian_time")
@@ -13,6 +13,7 @@ function setup(thread) table.insert(threads, thread) end
 
 local requests, deadline, at = nil, nil, 0
 started, last, answered, failed = 0, 0, 0, 0
+sent = -1 -- wrk asks for one request more, before the first, to look at it
 
 function init(args)
    requests = dofile(args[1])
@@ -23,6 +24,7 @@ end
 function delay() return now() > deadline and 3600000 or 0 end
 
 function request()
+   sent = sent + 1
    at = at % #requests + 1
    return requests[at]
 end
@@ -30,6 +32,10 @@ end
 function response(status)
    if status == 200 then answered = answered + 1 else failed = failed + 1 end
    last = now()
+   if last > deadline and answered + failed == sent then
+      io.write("drained\n")
+      io.flush()
+   end
 end
 
 function done(summary, latency, _)

@@ -96,6 +96,16 @@ def test_padded_batch_matches_the_formulas(weights: dict[str, Array]) -> None:
             np.testing.assert_allclose(features[row], expected[name], atol=1e-5, err_msg=name)
 
 
+def test_dense_layers_see_no_padding(weights: dict[str, Array]) -> None:
+    model = onnx.load_from_string(write_bert(weights, CONFIG))
+    dense = [node.output[0] for node in model.graph.node if node.op_type == "Gemm"]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dense)
+    ids = np.full((3, 6), 7)
+    mask = np.array([[1] * 6, [1] * 2 + [0] * 4, [1] * 3 + [0] * 3])
+    found = open_session(model.SerializeToString()).run(dense, {"input_ids": ids, "attention_mask": mask})
+    assert {len(rows) for rows in found} == {6 + 2 + 3}
+
+
 def test_equal_weights_give_equal_bytes(weights: dict[str, Array]) -> None:
     assert write_bert(weights, CONFIG) == write_bert(dict(reversed(weights.items())), CONFIG)
 

@@ -71,6 +71,7 @@ CASES: list[Case] = [
     ("Slice", [A, np.array([1, 2], I), np.array([2, 4], I)], {}),
     ("Gather", [A, np.array([[0, -1], [2, 1]], I)], {"axis": 1}),
     ("Gather", [A, np.array(-2, I)], {"axis": -1}),
+    ("NonZero", [np.array([[0, 3, 0], [1, 0, 2]], I)], {}),
     ("GatherElements", [A, np.array([[[[-1, 0, 1, 2, 3]]]], I)], {"axis": 3}),
     ("Expand", [S, np.array([2, 1, 1], I)], {}),
     ("Tile", [S, np.array([2], I)], {}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,8 +13,9 @@ from app.engine.engine import Engine
 from app.engine.model import Prediction
 from app.services.catalogue import Catalogue
 from app.services.serving import Serving, rows
-from models.errors import InvalidInput, NotFound
+from models.errors import InvalidInput, NotFound, UnsupportedMedia
 from models.manifest import Output, PredictionSets
+from tests.media import png
 from tests.trunks import DIMS, FakeShelf, FakeTrunk, card, loaded, manifest
 
 SCORES = np.array([[0.2, 0.7, 0.1], [0.5, 0.25, 0.25]], np.float32)
@@ -76,6 +78,31 @@ def test_a_prediction_says_what_answered(serving: Serving) -> None:
 def test_a_bad_input_is_named(serving: Serving, count: int) -> None:
     with pytest.raises(InvalidInput, match=f"input {count - 1}"):
         asyncio.run(serving.predict("acme", "colours", ["fine"] * (count - 1) + [3]))
+
+
+@pytest.fixture
+def pictures() -> Iterator[Serving]:
+    image = card("image/fake", "image")
+    shelf, catalogue = FakeShelf(FakeTrunk(image)), Catalogue()
+    catalogue.put_version("acme", "fruit", 1, lambda: loaded(manifest(image)))
+    catalogue.set_alias("acme", "fruit", "live", 1)
+    engine = Engine(shelf, lanes=1, open_trunk=shelf.open)
+    yield Serving(engine, catalogue)
+    engine.close()
+
+
+def test_a_picture_is_decoded_by_the_engine_alone(pictures: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.modalities.image.decode", None)
+    inputs = [png(), base64.b64encode(png()).decode()]
+    first, second = asyncio.run(pictures.predict("acme", "fruit", inputs)).rows
+    assert first["scores"] == second["scores"]
+
+
+def test_a_bad_picture_is_named_though_the_engine_found_it(pictures: Serving) -> None:
+    with pytest.raises(UnsupportedMedia, match="input 1: this is no image"):
+        asyncio.run(pictures.predict("acme", "fruit", [png(), b"bad"]))
+    with pytest.raises(InvalidInput, match=r"input 1: .*base64"):
+        asyncio.run(pictures.predict("acme", "fruit", [png(), "!"]))
 
 
 def test_an_unknown_model_is_not_found(serving: Serving) -> None:

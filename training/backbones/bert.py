@@ -7,7 +7,9 @@ the mean and the standard deviation over those tokens. `first_word` is the first
 context that all layers but the last have given it: what kind of question or command a text is, its first
 word says and a mean drowns.
 
-Tokens lie flat, [N * L, H], so that every dense layer is one Gemm; only attention sees [N, heads, L, d].
+Only the T tokens that the mask keeps go through the dense layers, flat [T, H]: no work is spent on padding,
+and an example's answer does not depend on its neighbours' lengths. They are scattered to [N, L, ...] for
+attention, for pooling, and between layers, where a graft may cut (`models.cut`): copies, next to nothing.
 """
 
 from __future__ import annotations
@@ -54,13 +56,13 @@ def tap_names(config: BertConfig) -> tuple[str, ...]:
 def write_bert(weights: Weights, config: BertConfig) -> bytes:
     """The encoder as ONNX bytes. `weights` has transformers' names (`embeddings.word_embeddings.weight`)."""
     encoder = _Encoder(weights, config)
-    tokens = encoder.embeddings()
+    states = encoder.embeddings()
     for i in range(config.layers):
-        encoder.pool(tokens, f"layer_{i}")
+        encoder.pool(states, f"layer_{i}")
         if i == config.layers - 1:
-            encoder.first(tokens, out=FIRST_WORD)
-        tokens = encoder.layer(tokens, f"encoder.layer.{i}.")
-    encoder.unit(encoder.pool(tokens, f"layer_{config.layers}"), out=SENTENCE)
+            encoder.first(states, out=FIRST_WORD)
+        states = encoder.layer(states, f"encoder.layer.{i}.")
+    encoder.unit(encoder.pool(states, f"layer_{config.layers}"), out=SENTENCE)
     ids: tuple[int, Dims] = (INT64, ("N", "L"))
     inputs = {"input_ids": ids, "attention_mask": ids}
     widths: dict[str, Dims] = {name: ("N", width(name, config.hidden)) for name in tap_names(config)}
@@ -75,7 +77,12 @@ class _Encoder:
         self.weights = weights
         self.config = config
         g = self.graph
-        self.shape = g.node("Shape", "input_ids")
+        self.shape = g.node("Shape", "attention_mask")
+        mask = g.node("Reshape", "attention_mask", g.ints(-1))
+        self.real = g.node("Reshape", g.node("NonZero", mask), g.ints(-1))  # [T]: where the tokens are
+        number = g.node("Sub", g.node("CumSum", mask, g.constant("first_axis", np.array(0))), g.ints(1))
+        # [N * L]: which token stands there; on a padded place the one before, which nothing looks at
+        self.token = g.node("Max", number, g.ints(0))
         keep = g.node("Cast", "attention_mask", to=FLOAT)
         self.keep = g.node("Unsqueeze", keep, g.ints(1))  # [N, 1, L]
         self.kept = g.node("Unsqueeze", keep, g.ints(2))  # [N, L, 1]
@@ -88,7 +95,7 @@ class _Encoder:
         self.split = g.node("Concat", self.shape, g.ints(3, config.heads, config.head_dim), axis=0)
 
     def embeddings(self) -> str:
-        """Word + position + token type 0, normalised: [N * L, H]."""
+        """Word + position + token type 0, normalised: [N, L, H]."""
         g = self.graph
         prefix = "embeddings."
         words = g.constant("words", self.weights[prefix + "word_embeddings.weight"])
@@ -97,21 +104,30 @@ class _Encoder:
         length = g.node("Slice", self.shape, g.ints(1), g.ints(2))
         place = g.node("Slice", table, g.ints(0), length)
         total = g.node("Add", g.node("Gather", words, "input_ids"), place)
-        flat = g.node("Reshape", total, g.ints(-1, self.config.hidden))
-        return self.norm(flat, prefix)
+        return self.pad(self.norm(self.flat(total), prefix), self.padded)
 
-    def layer(self, tokens: str, prefix: str) -> str:
-        """One post-norm transformer layer: [N * L, H] -> [N * L, H]."""
+    def flat(self, states: str) -> str:
+        """The tokens alone: [N, L, H] -> [T, H]."""
         g = self.graph
+        return g.node("Gather", g.node("Reshape", states, g.ints(-1, self.config.hidden)), self.real)
+
+    def pad(self, tokens: str, shape: str) -> str:
+        """[T, ...] -> [N, L, ...], by the shape given."""
+        return self.graph.node("Reshape", self.graph.node("Gather", tokens, self.token), shape)
+
+    def layer(self, states: str, prefix: str) -> str:
+        """One post-norm transformer layer: [N, L, H] -> [N, L, H]."""
+        g = self.graph
+        tokens = self.flat(states)
         context = self.attention(tokens, prefix + "attention.self.")
         mixed = self.dense(context, prefix + "attention.output.dense")
         tokens = self.norm(g.node("Add", mixed, tokens), prefix + "attention.output.")
         inner = self.gelu(self.dense(tokens, prefix + "intermediate.dense"))
         outer = self.dense(inner, prefix + "output.dense")
-        return self.norm(g.node("Add", outer, tokens), prefix + "output.")
+        return self.pad(self.norm(g.node("Add", outer, tokens), prefix + "output."), self.padded)
 
     def attention(self, tokens: str, prefix: str) -> str:
-        """Multi-head attention: one Gemm makes queries, keys and values of all heads."""
+        """Multi-head attention, [T, H] -> [T, H]: one Gemm makes queries, keys and values of all heads."""
         g = self.graph
         parts = [prefix + name for name in ("query", "key", "value")]
         scale = 1 / math.sqrt(self.config.head_dim)
@@ -121,12 +137,12 @@ class _Encoder:
         weight[:hidden] *= np.float32(scale)  # the queries carry the scale of the scores
         bias[:hidden] *= np.float32(scale)
         qkv = self.gemm(tokens, prefix + "qkv", weight, bias)
-        qkv = g.node("Transpose", g.node("Reshape", qkv, self.split), perm=[2, 0, 3, 1, 4])
+        qkv = g.node("Transpose", self.pad(qkv, self.split), perm=[2, 0, 3, 1, 4])
         query, key, value = (g.node("Gather", qkv, g.constant(f"pick_{i}", np.array(i))) for i in range(3))
         scores = g.node("MatMul", query, g.node("Transpose", key, perm=[0, 1, 3, 2]))
         weights = g.node("Softmax", g.node("Add", scores, self.bias), axis=-1)
         context = g.node("Transpose", g.node("MatMul", weights, value), perm=[0, 2, 1, 3])
-        return g.node("Reshape", context, g.ints(-1, hidden))
+        return self.flat(context)
 
     def dense(self, x: str, prefix: str) -> str:
         return self.gemm(x, prefix, self.weights[prefix + ".weight"], self.weights[prefix + ".bias"])
@@ -150,11 +166,10 @@ class _Encoder:
         erf = g.node("Erf", g.node("Div", x, g.scalar(math.sqrt(2))))
         return g.node("Mul", g.node("Mul", x, g.node("Add", erf, g.scalar(1.0))), g.scalar(0.5))
 
-    def pool(self, tokens: str, name: str) -> str:
-        """The taps of [N * L, H] over the tokens that the mask keeps: the mean [N, H], which is returned,
+    def pool(self, states: str, name: str) -> str:
+        """The taps of [N, L, H] over the tokens that the mask keeps: the mean [N, H], which is returned,
         and `<name>_stat`."""
         g = self.graph
-        states = g.node("Reshape", tokens, self.padded)
         centre = g.node("Div", g.node("MatMul", self.keep, states), self.count)  # [N, 1, H]
         mean = g.node("Squeeze", centre, g.ints(1), out=name)
         centred = g.node("Mul", g.node("Sub", states, centre), self.kept)
@@ -162,10 +177,9 @@ class _Encoder:
         g.node("Concat", mean, deviation, axis=1, out=stat(name))
         return mean
 
-    def first(self, tokens: str, out: str) -> str:
-        """The token after the opening one: [N * L, H] -> [N, H]."""
+    def first(self, states: str, out: str) -> str:
+        """The token after the opening one: [N, L, H] -> [N, H]."""
         g = self.graph
-        states = g.node("Reshape", tokens, self.padded)
         return g.node("Gather", states, g.constant("after_opening", np.array(1)), axis=1, out=out)
 
     def unit(self, x: str, out: str) -> str:

@@ -33,6 +33,7 @@ class Draft:
     parameters: int
     examples: Sequence[Prepared]
     expected: dict[str, Features]
+    padding_free: bool = False
 
 
 def card_of(backbone_id: str, draft: Draft, licence: str, source: str) -> BackboneCard:
@@ -45,6 +46,7 @@ def card_of(backbone_id: str, draft: Draft, licence: str, source: str) -> Backbo
         taps=draft.taps,
         default_tap=draft.taps[-1].name,
         parameters=draft.parameters,
+        padding_free=draft.padding_free,
         licence=licence,
         source=source,
         files={file: sha256(data) for file, data in draft.files.items()},

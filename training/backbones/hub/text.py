@@ -72,6 +72,7 @@ def draft(folder: Path, model: Any) -> Draft:
         parameters=count_parameters(graph),
         examples=examples,
         expected=expected,
+        padding_free=plain,
     )
 
 

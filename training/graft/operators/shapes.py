@@ -101,6 +101,11 @@ def gather(call: Call, x: Tensor, rows: Tensor) -> Tensor:
     return found.reshape((*x.shape[:axis], *rows.shape, *x.shape[axis + 1 :]))
 
 
+@operator("NonZero")
+def nonzero(call: Call, x: Tensor) -> Tensor:
+    return x.nonzero().T
+
+
 @operator("GatherElements")
 def gather_elements(call: Call, x: Tensor, rows: Tensor) -> Tensor:
     axis = call.get("axis", 0)

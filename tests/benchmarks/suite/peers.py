@@ -1,0 +1,57 @@
+"""Other servers over the same int8 graph, in the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import groupby
+
+from app.demo.service import temporary_service
+from tests.benchmarks.examples import texts
+from tests.benchmarks.registry import Setup, Skipped, benchmark
+from tests.benchmarks.results import Row
+from tests.benchmarks.service import MINILM
+from tests.benchmarks.serving import Bare, Cores, Slice, durian, peer, pinned, with_int8
+from tests.benchmarks.suite.throughput import contents, open_backbone, rows_of, slices
+
+ASKED = {32: 0.85, 128: 0.88}
+_BETTER = 1.5
+_CLASSES = 10
+_SHOTS = 5
+
+
+@benchmark("Peers: other servers over the same graph", needs_peers=True)
+def peers(setup: Setup) -> Iterator[Row]:
+    """MiniLM in int8 and a head of 10 classes, one text a request over HTTP, by Durian and by other servers
+    (`tests/benchmarks/peers/`: batches of 32 at most, one inference thread), each on one and the same core,
+    the clients on another; all in slices that take turns. The peers have our exported graph, which is free
+    of padding. CPU ratio as in `throughput`.
+    """
+    if not setup.peers:
+        raise Skipped("Start other servers and name them with --peer: see tests/benchmarks/peers/common.py.")
+    examples = texts().classes(_CLASSES)
+    chosen, rest = examples.split(_SHOTS, seed=0)
+    with ExitStack() as stack:
+        root, int8 = stack.enter_context(with_int8(setup, MINILM, texts()))
+        cores = Cores.split()
+        with pinned(cores.serving):
+            client = stack.enter_context(temporary_service())
+            bare = Bare(open_backbone(root, int8), contents(chosen, rest.inputs))
+        servers = [durian(client, int8, chosen, rest.inputs), *map(peer, setup.peers)]
+        found = slices(bare, servers, ASKED, setup)
+    yield from rows_of("text int8", bare, found, ASKED, servers[0].name)
+    yield from _margins(found, servers[0].name)
+
+
+def _margins(found: dict[tuple[int, str], list[Slice]], ours: str) -> Iterator[Row]:
+    """Our requests per CPU second over those of the best peer."""
+    for clients, keys in groupby(sorted(found), key=lambda key: key[0]):
+        served = {name: _mean(found[clients, name]) for _, name in keys}
+        own = served.pop(ours)
+        best = max(served, key=served.__getitem__)
+        what = f"{clients} clients, {ours} over the best peer"
+        yield Row(what=what, value=own / served[best], digits=2, at_least=_BETTER, how=f"that is {best}")
+
+
+def _mean(pieces: list[Slice]) -> float:
+    return sum(piece.ratio for piece in pieces) / len(pieces)
