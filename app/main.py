@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +28,8 @@ from app.api import (
     recommendations,
 )
 from app.api.gate import Gate
+from app.api.observe import Observe
+from app.db import queue
 from app.db.database import Database
 from app.engine.engine import Engine
 from app.engine.limit import memory_limit
@@ -44,6 +46,7 @@ from app.services.datasets import Datasets
 from app.services.features import Embedder
 from app.services.files import Files
 from app.services.growing import Growing
+from app.services.health import Health
 from app.services.identities import Identities
 from app.services.jobs import Jobs
 from app.services.keys import Keys
@@ -56,6 +59,7 @@ from app.services.publication import Publisher
 from app.services.recommendations import Recommendations
 from app.services.reconcile import reconcile
 from app.services.registry import Registry, open_here
+from app.services.requests import Requests
 from app.services.serving import Serving
 from app.services.specs import SpecBuilder
 from app.services.sweep import Sweeper
@@ -123,6 +127,7 @@ class Behind:
     ahead: Callable[[Pack], None]
     wake: Callable[[], None]
     restarts: Callable[[], Mapping[str, int]] = dict
+    degraded: Callable[[], Iterable[str]] = tuple
 
 
 class Life(Protocol):
@@ -151,6 +156,7 @@ class Process:
         # The training side takes a second to import; nobody needs to wait for that to predict.
         threading.Thread(target=self._warm, name="warm-training", daemon=True).start()
         self.services.registry.start()
+        self.services.health.start()
         self.engine.preload_pinned()
         if worker:
             self.worker.start()
@@ -163,6 +169,7 @@ class Process:
             log.error("no job can run: %s", error.message)
 
     def close(self) -> None:
+        self.services.health.close()
         self.worker.stop()
         self.sweeper.close()
         self.embedder.close()
@@ -191,8 +198,8 @@ def build(
     registry = Registry(ground.db, catalogue, partial(open_here, ground.artefacts), applied)
     embedder = Embedder(engine, ground.shelf, FeatureCache(settings.features))
     worker = _worker(ground, runner, embedder, Publisher(ground.db, ground.artefacts, engine, registry))
-    serving = Serving(engine, catalogue)
-    behind = Behind(engine, runner, registry, serving, embedder.ahead, worker.wake)
+    serving = Serving(engine, catalogue, registry.refresh)
+    behind = Behind(engine, runner, registry, serving, embedder.ahead, worker.wake, degraded=engine.degraded)
     sweeper = Sweeper(settings, ground.db)
     return Process(ground, services(ground, behind), engine, runner, embedder, worker, sweeper)
 
@@ -211,6 +218,7 @@ def services(ground: Ground, behind: Behind) -> Services:
     datasets = Datasets(db, ground.blobs, behind.ahead)
     data = DataSource(ground.blobs, datasets)
     methods = Methods(behind.runner)
+    health, requests = _health(ground, behind), Requests()
     planner = Planner(ground.shelf, settings.max_classes, lambda: behind.engine.device)
     jobs = Jobs(db, data, planner, methods, settings.max_queued_jobs, behind.wake)
     return Services(
@@ -224,12 +232,26 @@ def services(ground: Ground, behind: Behind) -> Services:
         files=Files(db, ground.blobs, behind.ahead),
         datasets=datasets,
         methods=methods,
-        metrics=Metrics(behind.engine, db, behind.restarts),
+        metrics=Metrics(behind.engine, db, settings.features, requests, health.degraded, behind.restarts),
+        requests=requests,
+        health=health,
         jobs=jobs,
         models=Models(db, behind.registry.refresh),
         growing=Growing(db, datasets, jobs),
         recommendations=Recommendations(settings, db, data, ground.blobs, ground.shelf, behind.runner),
     )
+
+
+def _health(ground: Ground, behind: Behind) -> Health:
+    db = ground.db
+
+    def database() -> Iterable[str]:
+        db.probe()
+        with db.read() as session:
+            return ["job_queue_full"] if queue.longest(session) >= ground.settings.max_queued_jobs else []
+
+    probes = (database, ground.disk.degraded, behind.degraded)
+    return Health(probes, (db.trouble.degraded, ground.disk.broken, behind.registry.degraded))
 
 
 def create_app(settings: Settings, *, worker: bool = True, runner: Runner | None = None) -> FastAPI:
@@ -253,16 +275,18 @@ def app_of(process: Life, *, worker: bool) -> FastAPI:
         max_body=settings.max_body_bytes,
         max_upload=settings.max_upload_bytes,
     )
+    observe = Middleware(Observe, requests=process.services.requests, health=process.services.health)
     app = FastAPIOffline(  # the same, with its pages' scripts served from here: no network is needed
         title="Durian",
         version=__version__,
         summary="Transfer learning over HTTP: a handful of examples in, a served ONNX model out.",
         lifespan=lifespan,
-        middleware=[gate],
+        middleware=[observe, gate],
         redoc_url=None,
         static_url="/docs-assets",
     )
     app.state.services = process.services
+    app.state.process = process
     faults.install(app)
     for router in ROUTERS:
         app.include_router(router)

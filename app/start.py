@@ -6,7 +6,7 @@ import ipaddress
 import os
 import sys
 
-from app import logs
+from app import logs, tracing
 from app.db.database import Database
 from app.services.keys import Keys
 from app.settings import Settings
@@ -18,6 +18,7 @@ def serve(host: str = "127.0.0.1", port: int = 8000, worker: bool = True, worker
     """Run the service until SIGTERM or SIGINT, with `workers` processes for HTTP beside the engine's, or all
     in this one. Exits with 2 where it would be open to the network."""
     logs.configure()
+    tracing.configure()
     settings = Settings()
     if not _loopback(host):
         settings = _closed(settings, host)
@@ -28,13 +29,13 @@ def serve(host: str = "127.0.0.1", port: int = 8000, worker: bool = True, worker
 
 
 def _serve_by_one(settings: Settings, host: str, port: int, worker: bool) -> None:
-    import uvicorn
-
+    from app import drain
     from app.main import create_app
 
     app = create_app(settings, worker=worker)
     _announce(host, port)
-    uvicorn.run(app, host=host, port=port, loop="uvloop", http="httptools", access_log=False, log_config=None)
+    config = drain.config(app, host=host, port=port, timeout_graceful_shutdown=drain.GRACE_SECONDS)
+    drain.Server(config, app.state.services.health, settings.drain_notice_seconds).run()
 
 
 def _serve_by_several(settings: Settings, host: str, port: int, worker: bool, workers: int) -> None:

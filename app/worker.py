@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from app import logs, tracing
 from app.db import queue
 from app.db.database import Database
 from app.runners.base import OOM, Run, Runner
@@ -28,6 +29,7 @@ from app.services.leases import Leases
 from app.services.publication import Publisher
 from app.services.specs import SpecBuilder
 from app.settings import Settings
+from app.tracing import TRACING
 from models.disk import named
 from models.errors import DurianError, JobFailed
 from models.events import Event
@@ -113,6 +115,12 @@ class Worker:
         if job is None:
             return False
         claim = Claim(self.db, job, self.settings.lease_seconds, self._stopping.is_set)
+        with logs.bound(job_id=job.id), TRACING.span("job", job.spec.get("trace"), job_id=job.id):
+            self._work(claim)
+        return True
+
+    def _work(self, claim: Claim) -> None:
+        job = claim.job
         try:
             self._attempt(claim)
         except Lost:
@@ -125,7 +133,6 @@ class Worker:
         except Exception:
             log.exception("job %s broke", job.id)
             claim.fail(JobFailed("The job failed inside the service; see its log.", code="internal"))
-        return True
 
     def _failed(self, claim: Claim, error: DurianError) -> None:
         """The end of an attempt: of the job too, unless a further one may do better."""
@@ -142,8 +149,10 @@ class Worker:
         spec = self.specs.build(claim.job)
         output = Path(spec.output)
         try:
-            self._features(claim, spec)
-            self._train(claim, self.runner.start(spec, self.specs.write(spec)))
+            with TRACING.span("features"):
+                self._features(claim, spec)
+            with TRACING.span("train"):
+                self._train(claim, self.runner.start(spec, self.specs.write(spec)))
             claim.check(now_at_once=True)
             claim.say(
                 [
@@ -153,7 +162,8 @@ class Worker:
                     )
                 ]
             )
-            self.publisher.publish(claim, output)
+            with TRACING.span("publish"):
+                self.publisher.publish(claim, output)
         finally:
             shutil.rmtree(output.parent, ignore_errors=True)
         log.info("job %s ended after %.3f s", claim.job.id, time.monotonic() - started)
@@ -248,6 +258,8 @@ def _raise_failure(messages: Sequence[dict[str, Any]]) -> None:
 
 def main() -> None:
     """A worker process of its own, until SIGTERM or SIGINT."""
+    logs.configure()
+    tracing.configure()
     from app.main import build  # here, since app.main wires a worker too
 
     process = build(Settings())

@@ -165,6 +165,12 @@ class Engine:
         """Whether `close` has been called."""
         return self._queue.closed
 
+    def degraded(self) -> list[str]:
+        """What is wrong with the devices: `device_lost`, `cuda_unavailable`. Runs a graph on each."""
+        trunks = self._trunks.loaded()
+        lost = ["device_lost"] if not all(trunk.answers() for trunk in trunks) else []
+        return [*lost, *(["cuda_unavailable"] if any(trunk.fell_back for trunk in trunks) else [])]
+
     def stats(self) -> EngineStats:
         """Counters of the whole engine."""
         return EngineStats(

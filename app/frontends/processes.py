@@ -9,10 +9,9 @@ import socket
 from dataclasses import dataclass
 from functools import partial
 
-import uvicorn
 import uvloop
 
-from app import logs
+from app import drain, logs, tracing
 from app.frontends.advisor import RemoteAdvisor
 from app.frontends.board import Board
 from app.frontends.fresh import Fresh
@@ -33,6 +32,7 @@ def main(told: str) -> None:
     post = Post.parse(told)
     die_with(post.parent)
     logs.configure()
+    tracing.configure()
     board = Board.of(post.board, post.slots, post.slot)
     if post.role == "engine":
         run_engine(post, board)
@@ -68,8 +68,10 @@ class FrontEnd:
 
     def start(self, *, worker: bool) -> None:
         self.services.registry.start()
+        self.services.health.start()
 
     def close(self) -> None:
+        self.services.health.close()
         self.services.registry.close()
         self.ground.close()
 
@@ -83,10 +85,11 @@ def front_end(settings: Settings, line: str, board: Board) -> FrontEnd:
         engine,
         RemoteAdvisor(engine.line),
         registry,
-        RemoteServing(engine, catalogue),
+        RemoteServing(engine, catalogue, registry.refresh),
         engine.ahead,
         engine.wake,
         board.restarts,
+        engine.degraded,
     )
     return FrontEnd(ground, services(ground, behind), engine)
 
@@ -95,12 +98,8 @@ def run_front_end(post: Post, board: Board) -> None:
     """HTTP on the service's addresses, shared with the other front-ends."""
     process = front_end(Settings(), post.line, board)
     app = Fresh(app_of(process, worker=False), process.services.registry, process.engine.line, board)
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http="httptools",
-        access_log=False,
-        log_config=None,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
+    config = drain.config(app, timeout_graceful_shutdown=DRAIN_SECONDS)
+    notice = process.ground.settings.drain_notice_seconds
+    drain.Server(config, process.services.health, notice).run(
+        [shared(socket.AddressFamily(f), tuple(a)) for f, a in post.addresses]
     )
-    uvicorn.Server(config).run([shared(socket.AddressFamily(f), tuple(a)) for f, a in post.addresses])

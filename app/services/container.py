@@ -8,6 +8,7 @@ from app.db.database import Database
 from app.services.datasets import Datasets
 from app.services.files import Files
 from app.services.growing import Growing
+from app.services.health import Health
 from app.services.identities import Identities
 from app.services.jobs import Jobs
 from app.services.keys import Keys
@@ -16,6 +17,7 @@ from app.services.metrics import Metrics
 from app.services.models import Models
 from app.services.recommendations import Recommendations
 from app.services.registry import Registry
+from app.services.requests import Requests
 from app.services.serving import Serving
 from app.settings import Settings
 from models.shelf import Shelf
@@ -33,6 +35,8 @@ class Services:
     datasets: Datasets
     methods: Methods
     metrics: Metrics
+    health: Health
+    requests: Requests
     identities: Identities
     jobs: Jobs
     models: Models
