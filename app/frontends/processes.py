@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ from app import drain, logs, tracing
 from app.frontends.advisor import RemoteAdvisor
 from app.frontends.board import Board
 from app.frontends.fresh import Fresh
-from app.frontends.host import Host
+from app.frontends.host import DeviceLost, Host
 from app.frontends.parent import die_with
 from app.frontends.posts import DRAIN_SECONDS, Post
 from app.frontends.remote import RemoteEngine, RemoteServing, open_distant
@@ -25,6 +26,8 @@ from app.services.catalogue import Catalogue
 from app.services.container import Services
 from app.services.registry import Registry
 from app.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def main(told: str) -> None:
@@ -48,6 +51,9 @@ def run_engine(post: Post, board: Board) -> None:
     listening = socket.socket(fileno=post.listener)
     try:
         uvloop.run(_hosted(Host(process, listening, board.beat)))
+    except DeviceLost:
+        log.critical("the device is lost; this process ends, to be started anew")
+        os._exit(1)  # closing would wait for the device
     finally:
         process.close()
 

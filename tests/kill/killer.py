@@ -303,7 +303,7 @@ def run(plan: Plan) -> Outcome:
         return killer.run()
     finally:
         killer.close()
-        if not killer.outcome.violations:
+        if plan.mutant or not killer.outcome.violations:
             shutil.rmtree(folder, ignore_errors=True)
-        elif plan.mutant is None:
+        else:
             print(f"kept: {folder}", file=sys.stderr)
