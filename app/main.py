@@ -105,8 +105,12 @@ class Ground:
         """Opened, with the database's schema brought up to date and what a crash left cleared away."""
         presence = Presence(settings.data)
         db, disk = Database(settings.database_url), Disk(settings.data, settings.min_free_bytes)
-        db.migrate()
-        reconcile(settings, db, presence)
+        try:
+            db.migrate()
+            reconcile(settings, db, presence)
+        except BaseException:
+            presence.close()
+            raise
         blobs, artefacts = BlobStore(settings.blobs, disk), Artefacts(settings.artefacts, disk)
         return cls(settings, db, disk, blobs, artefacts, Shelf(settings.backbone_roots), presence)
 
@@ -193,6 +197,7 @@ def build(
         providers=providers(),
         memory=memory,
         pinned=settings.pinned,
+        max_seconds=settings.predict_seconds,
     )
     catalogue = Catalogue(memory)
     registry = Registry(ground.db, catalogue, partial(open_here, ground.artefacts), applied)

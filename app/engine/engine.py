@@ -56,6 +56,7 @@ class Engine:
     `max_queue` bounds the inputs that wait for one backbone, at each of the two priorities. Backbones live
     in `memory`; those whose ids are `pinned` are never unloaded. Methods named `..._sync` are for threads,
     the others for an event loop; a deadline is a time of `time.monotonic`.
+    A caller waits `max_seconds` at most.
     """
 
     def __init__(
@@ -69,7 +70,9 @@ class Engine:
         memory: Memory | None = None,
         pinned: Collection[str] = (),
         open_trunk: Callable[[Path], Runnable] | None = None,
+        max_seconds: float = 60.0,
     ) -> None:
+        self._max_seconds = max_seconds
         self._shelf = shelf
         self._memory = memory or Memory()
         self._pinned = frozenset(pinned)
@@ -166,7 +169,9 @@ class Engine:
         return self._queue.closed
 
     def degraded(self) -> list[str]:
-        """What is wrong with the devices: `device_lost`, `cuda_unavailable`. Runs a graph on each."""
+        """`inference_hangs`, else `device_lost`, `cuda_unavailable`. Runs a graph on each GPU."""
+        if self._lanes.longest() > self._max_seconds:
+            return ["inference_hangs"]  # a graph that runs cannot be stopped: only the process can
         trunks = self._trunks.loaded()
         lost = ["device_lost"] if not all(trunk.answers() for trunk in trunks) else []
         return [*lost, *(["cuda_unavailable"] if any(trunk.fell_back for trunk in trunks) else [])]
@@ -224,7 +229,7 @@ class Engine:
         reply: asyncio.Future[Prediction] = loop.create_future()
         work: Work | None = None
         try:
-            async with asyncio.timeout(None if ask.deadline is None else ask.deadline - time.monotonic()):
+            async with asyncio.timeout(self._seconds(ask.deadline)):
                 work = _work(ask, found if isinstance(found, Trunk) else await _waited(found), reply, loop)
                 self._put(work)
                 return await reply
@@ -243,6 +248,11 @@ class Engine:
             return reply.result()
         finally:
             del found, reply
+
+    def _seconds(self, deadline: float | None) -> float:
+        """How long a caller waits at most."""
+        left = self._max_seconds if deadline is None else deadline - time.monotonic()
+        return min(left, self._max_seconds)
 
     def _put(self, work: Work) -> None:
         try:

@@ -16,13 +16,14 @@ REASONS = (
     "artefact_corrupt",  # a published artefact is damaged or gone; what is in memory goes on serving
     "cuda_unavailable",  # CUDA is there, and ONNX Runtime fell back to the CPU
     "database",  # locked or away: nothing can be written, predictions go on
+    "inference_hangs",  # a graph runs for longer than any request may wait: not ready
     "device_lost",  # the GPU fails or answers wrongly: not ready
     "disk_full",  # uploads and jobs are refused with 507, predictions go on
     "job_queue_full",  # a tenant has as many jobs waiting as are allowed
     "stopping",  # told to end: not ready, open requests are answered
     "storage_failed",  # an fsync failed: nothing is stored until a restart
 )
-_FATAL = frozenset({"device_lost", "stopping"})
+_FATAL = frozenset({"device_lost", "inference_hangs", "stopping"})
 _EVERY_SECONDS = 2.0
 Source = Callable[[], Iterable[str]]
 log = logging.getLogger(__name__)
