@@ -6,7 +6,8 @@ HOST   ?= 127.0.0.1
 PORT   ?= 8000
 STAMPS := .stamps
 
-.PHONY: run demo test test-postgresql check lint types bench lock lock-images clean setup setup-dev setup-torch
+.PHONY: run demo test test-postgresql kill kill-mutants soak check lint types bench lock lock-images clean setup \
+	setup-dev setup-torch
 
 setup: $(STAMPS)/run $(STAMPS)/backbones  ## virtual environment, pinned dependencies, backbones
 setup-dev: $(STAMPS)/dev $(STAMPS)/backbones
@@ -36,6 +37,16 @@ types: $(STAMPS)/dev
 
 bench: setup-dev  ## the figures of docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks
+
+kill: setup-dev  ## a hundred SIGKILLs of service, worker and children under load
+	$(BIN)/python -m tests.kill --kills 100
+
+kill-mutants: setup-dev  ## faults seeded into the service, each of which the harness must find
+	$(BIN)/python -m tests.kill --mutants
+
+soak: setup-dev  ## two hours at most: a thousand kills, and every nightly test
+	timeout 3600 $(BIN)/python -m tests.kill --kills 1000 --seconds 3300
+	timeout 3600 $(BIN)/pytest -m nightly
 
 lock: $(STAMPS)/venv  ## pin every dependency again, with hashes
 	$(compile) --upgrade requirements/build.in -o requirements/run.lock

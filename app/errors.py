@@ -17,7 +17,7 @@ STATUS: dict[type[errors.DurianError], int] = {
     errors.InvalidInput: 422,
     errors.RateLimited: 429,
     errors.JobFailed: 500,
-    errors.CorruptArtefact: 500,
+    errors.CorruptArtefact: 503,
     errors.Unavailable: 503,
     errors.DeadlineExceeded: 504,
     errors.InsufficientStorage: 507,

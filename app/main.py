@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +31,9 @@ from app.api import (
 from app.api.bodies import Bodies
 from app.api.gate import Gate
 from app.api.load import Load
+from app.api.observe import Observe
 from app.api.quick import Quick
+from app.db import queue
 from app.db.database import Database
 from app.decoding.decoders import Decoders
 from app.engine.blas import use_one_thread
@@ -52,6 +54,7 @@ from app.services.datasets import Datasets
 from app.services.features import Embedder
 from app.services.files import Files
 from app.services.growing import Growing
+from app.services.health import Health
 from app.services.identities import Identities
 from app.services.jobs import Jobs
 from app.services.keys import Keys
@@ -66,6 +69,7 @@ from app.services.rates import Rates
 from app.services.recommendations import Recommendations
 from app.services.reconcile import reconcile
 from app.services.registry import Registry, open_here
+from app.services.requests import Requests
 from app.services.serving import Serving
 from app.services.specs import SpecBuilder
 from app.services.sweep import Sweeper
@@ -114,8 +118,12 @@ class Ground:
         """Opened, with the database's schema brought up to date and what a crash left cleared away."""
         presence = Presence(settings.data)
         db, disk = Database(settings.database_url), Disk(settings.data, settings.min_free_bytes)
-        db.migrate()
-        reconcile(settings, db, presence)
+        try:
+            db.migrate()
+            reconcile(settings, db, presence)
+        except BaseException:
+            presence.close()
+            raise
         blobs, artefacts = BlobStore(settings.blobs, disk), Artefacts(settings.artefacts, disk)
         uploads = decoders(settings, settings.decoders)
         return cls(settings, db, disk, blobs, artefacts, Shelf(settings.backbone_roots), presence, uploads)
@@ -142,6 +150,7 @@ class Behind:
     ahead: Callable[[Pack], None]
     wake: Callable[[], None]
     restarts: Callable[[], Mapping[str, int]] = dict
+    degraded: Callable[[], Iterable[str]] = tuple
 
 
 class Life(Protocol):
@@ -172,6 +181,7 @@ class Process:
         # The training side takes a second to import; nobody needs to wait for that to predict.
         threading.Thread(target=self._warm, name="warm-training", daemon=True).start()
         self.services.registry.start()
+        self.services.health.start()
         self.engine.preload_pinned()
         if worker:
             self.worker.start()
@@ -186,6 +196,7 @@ class Process:
             log.error("no job can run: %s", error.message)
 
     def close(self) -> None:
+        self.services.health.close()
         self.worker.stop()
         self.sweeper.close()
         self.embedder.close()
@@ -213,13 +224,14 @@ def build(
         memory=memory,
         pinned=settings.pinned,
         decoders=inputs,
+        max_seconds=settings.predict_seconds,
     )
     catalogue = Catalogue(memory)
     registry = Registry(ground.db, catalogue, partial(open_here, ground.artefacts), applied)
     embedder = Embedder(engine, ground.shelf, FeatureCache(settings.features))
     worker = _worker(ground, runner, embedder, Publisher(ground.db, ground.artefacts, engine, registry))
-    serving = Serving(engine, catalogue)
-    behind = Behind(engine, runner, registry, serving, embedder.ahead, worker.wake)
+    serving = Serving(engine, catalogue, registry.refresh)
+    behind = Behind(engine, runner, registry, serving, embedder.ahead, worker.wake, degraded=engine.degraded)
     sweeper = Sweeper(settings, ground.db)
     pools = ground.decoders, inputs
     return Process(ground, services(ground, behind), engine, pools, runner, embedder, worker, sweeper)
@@ -240,6 +252,7 @@ def services(ground: Ground, behind: Behind) -> Services:
     datasets = Datasets(db, ground.blobs, ground.decoders, behind.ahead, quotas)
     data = DataSource(ground.blobs, datasets)
     methods = Methods(behind.runner, Workers(db).methods)
+    health, requests = _health(ground, behind), Requests()
     planner = Planner(ground.shelf, settings.max_classes, lambda: behind.engine.device)
     jobs = Jobs(db, data, planner, methods, settings.max_queued_jobs, behind.wake)
     return Services(
@@ -254,12 +267,26 @@ def services(ground: Ground, behind: Behind) -> Services:
         files=Files(db, ground.blobs, ground.decoders, behind.ahead, quotas),
         datasets=datasets,
         methods=methods,
-        metrics=Metrics(behind.engine, db, behind.restarts),
+        metrics=Metrics(behind.engine, db, settings.features, requests, health.degraded, behind.restarts),
+        requests=requests,
+        health=health,
         jobs=jobs,
         models=Models(db, behind.registry.refresh),
         growing=Growing(db, datasets, jobs),
         recommendations=Recommendations(settings, db, data, ground.blobs, ground.shelf, behind.runner),
     )
+
+
+def _health(ground: Ground, behind: Behind) -> Health:
+    db = ground.db
+
+    def database() -> Iterable[str]:
+        db.probe()
+        with db.read() as session:
+            return ["job_queue_full"] if queue.longest(session) >= ground.settings.max_queued_jobs else []
+
+    probes = (database, ground.disk.degraded, behind.degraded)
+    return Health(probes, (db.trouble.degraded, ground.disk.broken, behind.registry.degraded))
 
 
 def create_app(settings: Settings, *, worker: bool = True, runner: Runner | None = None) -> FastAPI:
@@ -284,16 +311,18 @@ def app_of(process: Life, *, worker: bool) -> FastAPI:
         rates=Rates(settings.max_requests_per_second),
         load=Load(settings.max_wait_seconds),
     )
+    observe = Middleware(Observe, requests=process.services.requests, health=process.services.health)
     app = FastAPIOffline(  # the same, with its pages' scripts served from here: no network is needed
         title="Durian",
         version=__version__,
         summary="Transfer learning over HTTP: a handful of examples in, a served ONNX model out.",
         lifespan=lifespan,
-        middleware=[gate, Middleware(Quick, services=process.services)],
+        middleware=[observe, gate, Middleware(Quick, services=process.services)],
         redoc_url=None,
         static_url="/docs-assets",
     )
     app.state.services = process.services
+    app.state.process = process
     faults.install(app)
     for router in ROUTERS:
         app.include_router(router)

@@ -95,6 +95,12 @@ class Settings(BaseSettings):
     job_memory: ByteSize | None = Field(
         default=None, gt=0, description="what one job may allocate; default: what the machine has"
     )
+    predict_seconds: float = Field(
+        default=60.0, gt=0, description="a request for a prediction is answered after this: 504"
+    )
+    drain_notice_seconds: float = Field(
+        default=1.0, ge=0, le=4, description="after SIGTERM: not ready, but serving, for so long"
+    )
     min_free_bytes: ByteSize = Field(
         default=ByteSize(64 * MIB), ge=0, description="disk left free: below it, uploads are refused with 507"
     )

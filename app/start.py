@@ -8,7 +8,7 @@ import resource
 import sys
 from contextlib import suppress
 
-from app import logs
+from app import logs, tracing
 from app.db.database import Database
 from app.services.keys import Keys
 from app.settings import Settings
@@ -21,6 +21,7 @@ def serve(host: str = "127.0.0.1", port: int = 8000, worker: bool = True, worker
     in this one. Exits with 2 where it would be open to the network."""
     logs.configure()
     _as_many_files_as_allowed()
+    tracing.configure()
     settings = Settings()
     if not _loopback(host):
         settings = _closed(settings, host)
@@ -34,11 +35,13 @@ def _serve_by_one(settings: Settings, host: str, port: int, worker: bool) -> Non
     import uvicorn
 
     from app.api.protocol import server_options
+    from app.drain import Server
     from app.main import create_app
 
     app = create_app(settings, worker=worker)
     _announce(host, port)
-    uvicorn.run(app, host=host, port=port, **server_options(settings))
+    config = uvicorn.Config(app, host=host, port=port, **server_options(settings))
+    Server(config, app.state.services.health, settings.drain_notice_seconds).run()
 
 
 def _serve_by_several(settings: Settings, host: str, port: int, worker: bool, workers: int) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from app import health, logs
+from app import health, logs, tracing
 from app.db import queue
 from app.db.database import Database
 from app.runners.base import OOM, Run, Runner
@@ -31,6 +31,7 @@ from app.services.publication import Publisher
 from app.services.specs import SpecBuilder
 from app.services.workers import Workers
 from app.settings import Settings
+from app.tracing import TRACING
 from models.disk import named
 from models.errors import DurianError, JobFailed
 from models.events import Event
@@ -137,6 +138,12 @@ class Worker:
         if job is None:
             return False
         claim = Claim(self.db, job, self.settings.lease_seconds, self._stopping.is_set)
+        with logs.bound(job_id=job.id), TRACING.span("job", job.spec.get("trace"), job_id=job.id):
+            self._work(claim)
+        return True
+
+    def _work(self, claim: Claim) -> None:
+        job = claim.job
         try:
             self._attempt(claim)
         except Lost:
@@ -149,7 +156,6 @@ class Worker:
         except Exception:
             log.exception("job %s broke", job.id)
             claim.fail(JobFailed("The job failed inside the service; see its log.", code="internal"))
-        return True
 
     def _failed(self, claim: Claim, error: DurianError) -> None:
         """The end of an attempt: of the job too, unless a further one may do better."""
@@ -166,8 +172,10 @@ class Worker:
         spec = self.specs.build(claim.job)
         output = Path(spec.output)
         try:
-            self._features(claim, spec)
-            self._train(claim, self.runner.start(spec, self.specs.write(spec)))
+            with TRACING.span("features"):
+                self._features(claim, spec)
+            with TRACING.span("train"):
+                self._train(claim, self.runner.start(spec, self.specs.write(spec)))
             claim.check(now_at_once=True)
             claim.say(
                 [
@@ -177,7 +185,8 @@ class Worker:
                     )
                 ]
             )
-            self.publisher.publish(claim, output)
+            with TRACING.span("publish"):
+                self.publisher.publish(claim, output)
         finally:
             shutil.rmtree(output.parent, ignore_errors=True)
         log.info("job %s ended after %.3f s", claim.job.id, time.monotonic() - started)
@@ -272,9 +281,9 @@ def _raise_failure(messages: Sequence[dict[str, Any]]) -> None:
 
 def main() -> None:
     """A worker process of its own, until SIGTERM or SIGINT."""
-    from app.main import build  # here, since app.main wires a worker too
-
     logs.configure()
+    tracing.configure()
+    from app.main import build  # here, since app.main wires a worker too
 
     process = build(Settings())
     stop = threading.Event()

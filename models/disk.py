@@ -10,12 +10,14 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from models.errors import DurianError, InsufficientStorage, Unavailable
 
+_REMEMBERED_SECONDS = 10.0
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -45,6 +47,7 @@ class Disk:
         self.folder = folder
         self.reserve = reserve
         self.failed = False
+        self._full = -_REMEMBERED_SECONDS
 
     @contextmanager
     def writing(self, nbytes: int = 0) -> Iterator[None]:
@@ -57,6 +60,8 @@ class Disk:
             yield
         except OSError as error:
             self.failed = self.failed or isinstance(error, FsyncFailed)
+            if error.errno in _FULL:
+                self._full = time.monotonic()
             raise named(error) from error
 
     def has_room(self, nbytes: int = 0) -> bool:
@@ -66,7 +71,11 @@ class Disk:
         except FileNotFoundError:
             return True  # the first write makes it
 
+    def broken(self) -> list[str]:
+        """`storage_failed` after a failed fsync; `disk_full` for a while after a write found no room."""
+        full = time.monotonic() - self._full < _REMEMBERED_SECONDS
+        return [*(["disk_full"] if full else []), *(["storage_failed"] if self.failed else [])]
+
     def degraded(self) -> list[str]:
         """Reasons, for `/v2/health/ready`."""
-        full = [] if self.has_room() else ["disk_full"]
-        return [*full, *(["storage_failed"] if self.failed else [])]
+        return [*([] if self.has_room() else ["disk_full"]), *self.broken()]

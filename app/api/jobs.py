@@ -47,7 +47,7 @@ async def create_job(
     seconds = seconds_of(prefer)
     if seconds:
         response.headers["preference-applied"] = f"wait={seconds:.0f}"
-    return job_view(await ended(services.jobs, tenant, job, seconds))
+    return job_view(await ended(services, tenant, job, seconds))
 
 
 def _request(body: CreateJob) -> JobRequest:
@@ -138,6 +138,8 @@ async def _stream(services: Services, tenant: str, job_id: str, after: int) -> A
         for row in page.rows:
             after = row.seq
             yield _sse("fine_tuning.job.event", event_view(row).model_dump(mode="json"), f"ftevent-{row.seq}")
+        if services.health.stopping:
+            return  # a client that wants more comes again, with its Last-Event-ID
         if job.status in TERMINAL and not page.has_more:
             yield _sse("fine_tuning.job", job_view(job).model_dump(mode="json"), None)
             return

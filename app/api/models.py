@@ -78,7 +78,7 @@ async def train_model(
     )
     job = grown.job
     if job is not None:
-        job = await ended(services.jobs, tenant, job, seconds_of(prefer))
+        job = await ended(services, tenant, job, seconds_of(prefer))
     return TrainedModel(
         added=len(grown.added.examples),
         duplicates=grown.added.duplicates,

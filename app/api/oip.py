@@ -16,6 +16,7 @@ from app.api.oip_codec import InferRequest, decode_raw, decode_request, encode_r
 from app.errors import headers_of, status_of
 from app.services.catalogue import Entry, Reference, version_number
 from app.services.container import Services
+from app.services.health import Health
 from app.services.serving import Serving
 from models import __version__
 from models.errors import DurianError, InvalidInput, InvalidRequest, TooLarge
@@ -79,9 +80,11 @@ async def live() -> Response:
 
 
 @router.get("/health/ready")
-async def ready(serving: ServingDep) -> Response:
-    """Whether predictions are served, and on which device."""
+async def ready(request: Request, serving: ServingDep) -> Response:
+    """Whether predictions are served, on which device, and what does not work as it should."""
+    found: Health = request.app.state.services.health
     health = serving.health()
+    health = {**health, "ready": health["ready"] and found.fit, "degraded": found.degraded()}
     return _json(health, 200 if health["ready"] else 503)
 
 

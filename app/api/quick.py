@@ -7,6 +7,7 @@ not plain here: another method, another spelling of the path, a body that does n
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,10 +19,20 @@ from models.errors import DurianError
 Handler = Callable[[Services, str, Request], Awaitable[Response | None]]
 """From the services, the tenant and the request to an answer; None where the ordinary route is to answer."""
 
-_EXACT: dict[str, Handler] = {
-    "/v1/predictions": predictions.predict,
-    "/v1/embeddings": predictions.embed_plain,
+
+@dataclass(frozen=True)
+class Shortcut:
+    """In the place of the framework's route, for whoever asks a scope which route it took."""
+
+    path: str
+    handler: Handler
+
+
+_EXACT = {
+    "/v1/predictions": Shortcut("/v1/predictions", predictions.predict),
+    "/v1/embeddings": Shortcut("/v1/embeddings", predictions.embed_plain),
 }
+_INFER = Shortcut("/v2/models/{ref}/infer", oip.infer_plain)
 
 
 class Quick:
@@ -32,13 +43,14 @@ class Quick:
         self.services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        handler = _handler(scope) if scope["type"] == "http" and scope["method"] == "POST" else None
-        if handler is None:
+        shortcut = _shortcut(scope) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if shortcut is None:
             await self.app(scope, receive, send)
             return
+        scope["route"] = shortcut
         request = Request(scope, receive)
         try:
-            response = await handler(self.services, scope["state"]["tenant"], request)
+            response = await shortcut.handler(self.services, scope["state"]["tenant"], request)
         except DurianError as error:
             response = faults.durian(request, error)
         if response is None:
@@ -47,10 +59,10 @@ class Quick:
             await response(scope, receive, send)
 
 
-def _handler(scope: Scope) -> Handler | None:
+def _shortcut(scope: Scope) -> Shortcut | None:
     path: str = scope["path"]
     found = _EXACT.get(path)
-    return oip.infer_plain if found is None and oip.INFER.fullmatch(path) else found
+    return _INFER if found is None and oip.INFER.fullmatch(path) else found
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

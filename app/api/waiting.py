@@ -9,7 +9,7 @@ import time
 from fastapi.concurrency import run_in_threadpool
 
 from app.db.tables import TERMINAL, Job
-from app.services.jobs import Jobs
+from app.services.container import Services
 
 _MAX_SECONDS = 300.0
 _POLL_SECONDS = 0.02
@@ -23,12 +23,12 @@ def seconds_of(prefer: str | None) -> float:
     return min(float(match[1]), _MAX_SECONDS) if match else 0.0
 
 
-async def ended(jobs: Jobs, tenant: str, job: Job, seconds: float) -> Job:
-    """The job as it is once it has ended or the time is up."""
+async def ended(services: Services, tenant: str, job: Job, seconds: float) -> Job:
+    """The job as it is once it has ended, the time is up, or the service is stopping."""
     deadline = time.monotonic() + seconds
     pause = _POLL_SECONDS
-    while job.status not in TERMINAL and time.monotonic() < deadline:
+    while job.status not in TERMINAL and time.monotonic() < deadline and not services.health.stopping:
         await asyncio.sleep(pause)
         pause = min(pause * _POLL_GROWTH, _POLL_MAX_SECONDS)
-        job = await run_in_threadpool(jobs.get, tenant, job.id)
+        job = await run_in_threadpool(services.jobs.get, tenant, job.id)
     return job

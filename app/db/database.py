@@ -26,6 +26,7 @@ PATIENCE_SECONDS = 5.0
 """How long a transaction waits for a lock or a connection."""
 
 HASTY_SECONDS = 0.05
+PROBE_SECONDS = 1.0
 _OURS = (IntegrityError, DataError, ProgrammingError)
 """Errors of a statement, not of the database."""
 
@@ -43,6 +44,7 @@ class Database:
         self.engine = _open(url, PATIENCE_SECONDS)
         self._writer = self.engine.execution_options(durian_write=True)
         self._hasty = _open(url, HASTY_SECONDS) if self.embedded else self.engine
+        self._prober = _open(url, PROBE_SECONDS) if self.embedded else self.engine
 
     @property
     def embedded(self) -> bool:
@@ -69,7 +71,7 @@ class Database:
         """Take the lock that a write takes, and let it go. Raises as `write`, and sooner."""
         with (
             self._reported("write"),
-            self._hasty.execution_options(durian_write=True).connect() as connection,
+            self._prober.execution_options(durian_write=True).connect() as connection,
         ):
             connection.execute(text("SELECT 1"))
             connection.commit()
@@ -98,6 +100,7 @@ class Database:
     def close(self) -> None:
         self.engine.dispose()
         self._hasty.dispose()
+        self._prober.dispose()
 
 
 def _revision(connection: Connection) -> str | None:

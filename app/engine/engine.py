@@ -57,7 +57,8 @@ class Engine:
     `max_queue` bounds the inputs that wait, all for one backbone where it is a number. Backbones live in
     `memory`; those whose ids are `pinned` are never unloaded. With `decoders`, pictures and sounds are
     decoded outside this process. Methods named `..._sync` are for threads, the others for an event loop; a
-    deadline is a time of `time.monotonic`, a priority one of `app.engine.queue`.
+    deadline is a time of `time.monotonic`, a priority one of `app.engine.queue`. A caller waits `max_seconds`
+    at most.
     """
 
     def __init__(
@@ -72,7 +73,9 @@ class Engine:
         pinned: Collection[str] = (),
         decoders: Decoders | None = None,
         open_trunk: Callable[[Path], Runnable] | None = None,
+        max_seconds: float = 60.0,
     ) -> None:
+        self._max_seconds = max_seconds
         self._shelf = shelf
         self._memory = memory or Memory()
         self._pinned = frozenset(pinned)
@@ -170,6 +173,14 @@ class Engine:
         """Whether `close` has been called."""
         return self._queue.closed
 
+    def degraded(self) -> list[str]:
+        """`inference_hangs`, else `device_lost`, `cuda_unavailable`. Runs a graph on each GPU."""
+        if self._lanes.longest() > self._max_seconds:
+            return ["inference_hangs"]  # a graph that runs cannot be stopped: only the process can
+        trunks = self._trunks.loaded()
+        lost = ["device_lost"] if not all(trunk.answers() for trunk in trunks) else []
+        return [*lost, *(["cuda_unavailable"] if any(trunk.fell_back for trunk in trunks) else [])]
+
     def stats(self) -> EngineStats:
         """Counters of the whole engine."""
         return EngineStats(
@@ -223,7 +234,7 @@ class Engine:
         reply: asyncio.Future[Prediction] = loop.create_future()
         work: Work | None = None
         try:
-            async with asyncio.timeout(None if ask.deadline is None else ask.deadline - time.monotonic()):
+            async with asyncio.timeout(self._seconds(ask.deadline)):
                 work = _work(ask, found if isinstance(found, Trunk) else await _waited(found), reply, loop)
                 self._put(work)
                 return await reply
@@ -246,6 +257,11 @@ class Engine:
         finally:
             self._queue.withdraw(work)
             del found, reply, work
+
+    def _seconds(self, deadline: float | None) -> float:
+        """How long a caller waits at most."""
+        left = self._max_seconds if deadline is None else deadline - time.monotonic()
+        return min(left, self._max_seconds)
 
     def _put(self, work: Work) -> None:
         try:

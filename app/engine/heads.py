@@ -84,7 +84,7 @@ def load_head(manifest: Manifest, data: bytes, providers: Sequence[str] = CPU) -
         raise CorruptArtefact("The head's weights do not have the shape its manifest states.")
     table = np.concatenate([weight, bias[:, None]], axis=1, dtype=np.float32)
     if not np.isfinite(table).all():
-        raise CorruptArtefact("The head holds weights that are not finite.")
+        raise CorruptArtefact("The head holds weights that are not finite.", code="non_finite")
     return AffineHead(table, manifest.head.activation)
 
 

@@ -30,8 +30,10 @@ class Lanes:
     def __init__(self, queue: Queue, count: int) -> None:
         self._queue = queue
         self._results = threading.Lock()
+        self._since: list[float | None] = [None] * count
         self._threads = [
-            threading.Thread(target=self._serve, name=f"lane-{i}", daemon=True) for i in range(count)
+            threading.Thread(target=self._serve, args=(i,), name=f"lane-{i}", daemon=True)
+            for i in range(count)
         ]
         for thread in self._threads:
             thread.start()
@@ -43,14 +45,21 @@ class Lanes:
             thread.join(max(0.0, end - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
-    def _serve(self) -> None:
+    def longest(self) -> float:
+        """Seconds that the slowest lane has been at what it does now."""
+        now = time.monotonic()
+        return max((now - since for since in self._since if since is not None), default=0.0)
+
+    def _serve(self, lane: int) -> None:
         while (step := self._queue.take()) is not None:
+            self._since[lane] = time.monotonic()
             try:
                 self._do(step)
             except Exception:
                 log.exception("a batch of %d failed", len(step.items))
                 message = "The backbone failed on this batch; try again."
                 fail(step.items, Unavailable(message, code="inference_failed"))
+            self._since[lane] = None
             del step  # an idle lane keeps no request alive
 
     def _do(self, step: Step) -> None:

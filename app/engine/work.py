@@ -116,6 +116,7 @@ class Work:
             now = time.perf_counter_ns()
             waited = self.started_ns - self.queued_ns
             self.ask.model.stats.success(waited, now - self.queued_ns, self.spent)
+            self.trunk.stats.success(waited, now - self.queued_ns, self.spent)
 
     def resolve(self) -> None:
         """Hand the result, or the error, to who waits. In the loop's thread, if there is a loop."""

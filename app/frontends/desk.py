@@ -48,7 +48,10 @@ class Desk:
     def status(self) -> bytes:
         """How the engine is, as a frame."""
         stats = orjson.dumps(self._engine.stats(), option=orjson.OPT_NON_STR_KEYS)
-        return encode({"status": orjson.Fragment(stats), "closing": self._engine.closing})
+        degraded = self.process.services.health.degraded()
+        return encode(
+            {"status": orjson.Fragment(stats), "closing": self._engine.closing, "degraded": degraded}
+        )
 
     async def _predict(self, header: Header, payload: bytes) -> Reply:
         prediction = await self._engine.predict(

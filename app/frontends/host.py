@@ -20,6 +20,10 @@ STATUS_SECONDS = 0.5
 log = logging.getLogger(__name__)
 
 
+class DeviceLost(Exception):
+    """The device no longer answers, or answers wrongly."""
+
+
 class Connection(asyncio.Protocol):
     """One front-end. What it asks runs as tasks, and ends with the connection."""
 
@@ -83,7 +87,10 @@ class Connection(asyncio.Protocol):
 
 @dataclass
 class Host:
-    """Serves one process to all its front-ends. `beat` is called with each status, twice a second."""
+    """Serves one process to all its front-ends. `beat` is called with each status, twice a second.
+
+    Raises DeviceLost: only a new process gets a new context of the device.
+    """
 
     process: Process
     listening: socket.socket
@@ -97,6 +104,8 @@ class Host:
         )
         try:
             while not stop.is_set():
+                if not self.process.services.health.fit:
+                    raise DeviceLost
                 self.beat()
                 status = desk.status()
                 for connection in connections:

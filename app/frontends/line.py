@@ -134,7 +134,7 @@ class Line(asyncio.Protocol):
         for frame in self._frames.feed(data):
             if "status" in frame.header:
                 self.up = not frame.header["closing"]
-                self._told(frame.header["status"])
+                self._told(frame.header)
                 continue
             reply = self._waiting.pop(frame.header["id"], None)
             if reply is not None and not reply.done():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import socket
@@ -12,12 +13,12 @@ from functools import partial
 import uvicorn
 import uvloop
 
-from app import logs
+from app import drain, logs, tracing
 from app.api.protocol import server_options
 from app.frontends.advisor import RemoteAdvisor
 from app.frontends.board import Board
 from app.frontends.fresh import Fresh
-from app.frontends.host import Host
+from app.frontends.host import DeviceLost, Host
 from app.frontends.posts import DRAIN_SECONDS, Post
 from app.frontends.remote import RemoteEngine, RemoteServing, open_distant
 from app.frontends.sockets import shared
@@ -28,12 +29,15 @@ from app.services.container import Services
 from app.services.registry import Registry
 from app.settings import Settings
 
+log = logging.getLogger(__name__)
+
 
 def main(told: str) -> None:
     """Do what a post says, until SIGTERM."""
     post = Post.parse(told)
     die_with(post.parent)
     logs.configure()
+    tracing.configure()
     board = Board.of(post.board, post.slots, post.slot)
     if post.role == "engine":
         run_engine(post, board)
@@ -49,6 +53,9 @@ def run_engine(post: Post, board: Board) -> None:
     listening = socket.socket(fileno=post.listener)
     try:
         uvloop.run(_hosted(Host(process, listening, board.beat)))
+    except DeviceLost:
+        log.critical("the device is lost; this process ends, to be started anew")
+        os._exit(1)  # closing would wait for the device
     finally:
         process.close()
 
@@ -70,8 +77,10 @@ class FrontEnd:
     def start(self, *, worker: bool) -> None:
         self.ground.decoders.warm()
         self.services.registry.start()
+        self.services.health.start()
 
     def close(self) -> None:
+        self.services.health.close()
         self.services.registry.close()
         self.ground.decoders.close()
         self.ground.close()
@@ -86,10 +95,11 @@ def front_end(settings: Settings, line: str, board: Board) -> FrontEnd:
         engine,
         RemoteAdvisor(engine.line),
         registry,
-        RemoteServing(engine, catalogue),
+        RemoteServing(engine, catalogue, registry.refresh),
         engine.ahead,
         engine.wake,
         board.restarts,
+        engine.degraded,
     )
     return FrontEnd(ground, services(ground, behind), engine)
 
@@ -99,5 +109,8 @@ def run_front_end(post: Post, board: Board) -> None:
     settings = Settings()
     process = front_end(settings, post.line, board)
     app = Fresh(app_of(process, worker=False), process.services.registry, process.engine.line, board)
-    config = uvicorn.Config(app, **server_options(settings) | {"timeout_graceful_shutdown": DRAIN_SECONDS})
-    uvicorn.Server(config).run([shared(socket.AddressFamily(f), tuple(a)) for f, a in post.addresses])
+    options = server_options(settings) | {"timeout_graceful_shutdown": DRAIN_SECONDS}
+    config = uvicorn.Config(app, **options)
+    drain.Server(config, process.services.health, settings.drain_notice_seconds).run(
+        [shared(socket.AddressFamily(f), tuple(a)) for f, a in post.addresses]
+    )

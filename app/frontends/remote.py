@@ -50,9 +50,15 @@ class RemoteEngine:
     def __init__(self, address: str) -> None:
         self.line = Line(address, self._hear)
         self._stats = _UNKNOWN
+        self._degraded: list[str] = []
 
-    def _hear(self, status: Header) -> None:
-        self._stats = _STATS.validate_python(status)
+    def _hear(self, header: Header) -> None:
+        self._stats = _STATS.validate_python(header["status"])
+        self._degraded = header["degraded"]
+
+    def degraded(self) -> list[str]:
+        """What the engine's process found wrong with its devices, as of its last word."""
+        return self._degraded
 
     async def predict(
         self,

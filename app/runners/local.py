@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+from app import logs
 from app.runners.base import DIED, ENTRY, OOM
 from app.runners.pressure import oom_kills
 from models.errors import Unavailable
@@ -26,8 +27,11 @@ _START_SECONDS = 60.0
 _PRELOAD = [ENTRY, __name__, "app.cli"]
 
 
-def _enter(module: str, function: str, memory: int | None, *arguments: object) -> None:
+def _enter(module: str, function: str, job: str | None, memory: int | None, *arguments: object) -> None:
     """Runs in the child: hand over to the training side. What it may allocate ends at `memory` bytes."""
+    logs.configure()
+    if job is not None:
+        logs.bind(job_id=job)
     if memory is not None:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         soft = memory if hard == resource.RLIM_INFINITY else min(memory, hard)
@@ -39,10 +43,12 @@ def _enter(module: str, function: str, memory: int | None, *arguments: object) -
 class LocalRun:
     """One child; `memory` bounds what it may allocate, in bytes."""
 
-    def __init__(self, function: str, *arguments: object, memory: int | None = None) -> None:
+    def __init__(
+        self, function: str, *arguments: object, job: str | None = None, memory: int | None = None
+    ) -> None:
         self._oom_kills = oom_kills()
         self._reader, writer = _CONTEXT.Pipe(duplex=False)
-        everything = (ENTRY, function, memory, *arguments, writer)
+        everything = (ENTRY, function, job, memory, *arguments, writer)
         self._process = _CONTEXT.Process(target=_enter, args=everything, daemon=True)
         self._process.start()
         writer.close()  # the child's copy is the only one left: its end is our end of file
@@ -79,7 +85,7 @@ class LocalRunner:
         self._methods: list[dict[str, Any]] | None = None
 
     def start(self, spec: FitSpec, spec_path: str) -> LocalRun:
-        return LocalRun("main", spec_path, memory=self._memory)
+        return LocalRun("main", spec_path, job=spec.job_id, memory=self._memory)
 
     def methods(self) -> list[dict[str, Any]]:
         """Asked of the training side once; this also warms the forkserver."""

@@ -9,6 +9,7 @@ from app.services.audit import AuditLog
 from app.services.datasets import Datasets
 from app.services.files import Files
 from app.services.growing import Growing
+from app.services.health import Health
 from app.services.identities import Identities
 from app.services.jobs import Jobs
 from app.services.keys import Keys
@@ -17,6 +18,7 @@ from app.services.metrics import Metrics
 from app.services.models import Models
 from app.services.recommendations import Recommendations
 from app.services.registry import Registry
+from app.services.requests import Requests
 from app.services.serving import Serving
 from app.settings import Settings
 from models.shelf import Shelf
@@ -35,6 +37,8 @@ class Services:
     datasets: Datasets
     methods: Methods
     metrics: Metrics
+    health: Health
+    requests: Requests
     identities: Identities
     jobs: Jobs
     models: Models

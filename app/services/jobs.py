@@ -21,6 +21,7 @@ from app.services.methods import Methods
 from app.services.needs import check_files, check_needs, check_values, file_ids
 from app.services.page import Page, before, fetch_page
 from app.services.plan import Planner
+from app.tracing import TRACING
 from models.base import sha256
 from models.errors import Conflict, NotFound, RateLimited
 from models.events import Event
@@ -193,6 +194,9 @@ def _replayed(session: Session, tenant: str, request: JobRequest, key: str | Non
 
 
 def _job(tenant: str, request: JobRequest, method: str, spec: dict[str, Any]) -> Job:
+    carrier = TRACING.carrier()
+    if carrier:
+        spec = {**spec, "trace": carrier}
     return Job(
         id=new_id("ftjob"),
         tenant=tenant,

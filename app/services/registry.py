@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import cast
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -17,7 +18,7 @@ from app.db.tables import Alias, Change, Model, Version
 from app.engine.model import LoadedModel
 from app.services.artefacts import Artefacts
 from app.services.catalogue import Catalogue
-from models.errors import DurianError
+from models.errors import CorruptArtefact, DurianError
 from models.manifest import HEAD
 from models.novelty import NOVELTY
 
@@ -55,6 +56,8 @@ class Registry:
         """The number of the last change that the catalogue shows."""
         self._open = open_version
         self._told = applied
+        self._corrupt: set[str] = set()
+        self._held = False
         self._applied: dict[str, _Model] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -74,8 +77,9 @@ class Registry:
         """Bring the catalogue up to the database, if anything has changed."""
         with self._lock, self.db.read() as session:
             change = session.scalar(select(Change.n)) or 0
-            if change == self.change:
+            if change == self.change and not self._held:
                 return
+            self._held = False
             found = _read(session)
             self._apply(found)
             self.change = change
@@ -90,6 +94,7 @@ class Registry:
                 log.warning("changes of models cannot be read: %s", error.code)
 
     def _apply(self, found: Mapping[str, _Model]) -> None:
+        self._corrupt &= {digest for model in found.values() for digest in model.versions.values()}
         for model_id in self._applied.keys() - found.keys():
             gone = self._applied[model_id]
             self.catalogue.remove_model(gone.tenant, gone.name)
@@ -102,15 +107,40 @@ class Registry:
         key = (model.tenant, model.name)
         for number, artefact in model.versions.items():
             if number not in before.versions:
-                load = partial(self._open, *key, number, artefact)
+                load = partial(self._load, *key, number, artefact)
                 self.catalogue.put_version(*key, number, load, created=model.created)
         for alias, number in model.aliases.items():
             if before.aliases.get(alias) != number:
-                self.catalogue.set_alias(*key, alias, number)
+                self._move(key, model, alias, number, before.aliases.get(alias))
         for alias in before.aliases.keys() - model.aliases.keys():
             self.catalogue.drop_alias(*key, alias)
-        for number in before.versions.keys() - model.versions.keys():
+        for number in before.versions.keys() - model.versions.keys() - set(model.aliases.values()):
             self.catalogue.remove_version(*key, number)
+
+    def _move(self, key: tuple[str, str], model: _Model, alias: str, number: int, old: int | None) -> None:
+        """Point an alias at a version that loads; at one that does not, it is left where it was."""
+        try:
+            if old is not None:  # else nothing is served yet that could go on
+                self.catalogue.entry(*key).versions[number].model()
+        except CorruptArtefact as error:
+            log.error("version %d of %s cannot be served: %s; %s stays", number, key[1], error.code, alias)
+            model.aliases[alias] = cast(int, old)
+            self._held = True
+            return
+        self.catalogue.set_alias(*key, alias, number)
+
+    def _load(self, tenant: str, name: str, number: int, digest: str) -> LoadedModel:
+        try:
+            model = self._open(tenant, name, number, digest)
+        except CorruptArtefact:
+            self._corrupt.add(digest)
+            raise
+        self._corrupt.discard(digest)
+        return model
+
+    def degraded(self) -> list[str]:
+        """Reasons, for `/v2/health/ready`."""
+        return ["artefact_corrupt"] if self._corrupt else []
 
 
 def open_here(artefacts: Artefacts, tenant: str, name: str, number: int, digest: str) -> LoadedModel:

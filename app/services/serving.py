@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +15,9 @@ from app.engine.model import LoadedModel, Prediction
 from app.engine.predictor import Predictor
 from app.engine.queue import DEFAULT
 from app.engine.stats import Counters
-from app.services.catalogue import Catalogue, Entry, Reference
+from app.services.catalogue import Catalogue, Entry, Reference, ServedVersion
 from models.backbone import BackboneCard
+from models.errors import DurianError, NotFound
 from models.manifest import InputSpec, Manifest
 from models.modalities import modality
 from models.runtime import Features
@@ -42,15 +44,26 @@ class Answer:
 class Serving:
     """What the routes need of the models: find them, ask them."""
 
-    def __init__(self, engine: Predictor, catalogue: Catalogue) -> None:
+    def __init__(
+        self, engine: Predictor, catalogue: Catalogue, refresh: Callable[[], None] = lambda: None
+    ) -> None:
         self.engine = engine
         self.catalogue = catalogue
+        self._refresh = refresh
 
     async def resolve(self, tenant: str, ref: str, version: int | None = None) -> LoadedModel:
         """The model `ref` means (`name`, `name:3`, `name@alias`). Raises NotFound, CorruptArtefact."""
-        found = self.catalogue.find(tenant, ref, version)
+        try:
+            found = self.catalogue.find(tenant, ref, version)
+        except NotFound:  # another process may have published it just now
+            found = await asyncio.to_thread(self._find_anew, tenant, ref, version)
         loaded = found.loaded
         return loaded if loaded is not None else await asyncio.to_thread(found.model)
+
+    def _find_anew(self, tenant: str, ref: str, version: int | None) -> ServedVersion:
+        with suppress(DurianError):  # without the database, what is known is all there is
+            self._refresh()
+        return self.catalogue.find(tenant, ref, version)
 
     async def loaded(self, tenant: str, ref: str, version: int | None = None) -> tuple[LoadedModel, Counters]:
         """`resolve`, with the model in the engine's memory; and its counters."""

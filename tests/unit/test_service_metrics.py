@@ -12,13 +12,16 @@ from app.engine.engine import BackboneStats, EngineStats
 from app.engine.memory import Use
 from app.engine.stats import Counters
 from app.services.metrics import Metrics
+from app.services.requests import Requests
 
 
 def rendered(folder: Path, stats: EngineStats) -> list[str]:
     db = Database(f"sqlite:///{folder / 'durian.sqlite'}")
     db.migrate()
     try:
-        text = Metrics(SimpleNamespace(stats=lambda: stats), db).render().decode()
+        engine = SimpleNamespace(stats=lambda: stats)
+        metrics = Metrics(engine, db, folder / "features.sqlite", Requests(), lambda: ["database"])
+        text = metrics.render().decode()
     finally:
         db.close()
     return [line for line in text.splitlines() if not line.startswith("#")]
