@@ -37,6 +37,7 @@ from app.engine.providers import providers
 from app.runners.base import Advisor, Runner
 from app.runners.local import LocalRunner
 from app.services.artefacts import Artefacts
+from app.services.bucket import Bucket, open_bucket
 from app.services.catalogue import Catalogue
 from app.services.container import Services
 from app.services.data import DataSource
@@ -55,6 +56,7 @@ from app.services.publication import Publisher
 from app.services.recommendations import Recommendations
 from app.services.registry import Registry, open_here
 from app.services.serving import Serving
+from app.services.shared import SharedArtefacts, SharedBlobs
 from app.services.specs import SpecBuilder
 from app.services.sweep import Sweeper
 from app.services.workers import Workers
@@ -91,6 +93,7 @@ class Ground:
     blobs: BlobStore
     artefacts: Artefacts
     shelf: Shelf
+    bucket: Bucket | None
 
     @classmethod
     def of(cls, settings: Settings) -> Ground:
@@ -98,7 +101,11 @@ class Ground:
         db = Database(settings.database_url)
         db.migrate()
         blobs, artefacts = BlobStore(settings.blobs), Artefacts(settings.artefacts)
-        return cls(settings, db, blobs, artefacts, Shelf(settings.backbone_roots))
+        bucket = open_bucket(settings)
+        if bucket is not None:
+            blobs = SharedBlobs(settings.blobs, bucket)
+            artefacts = SharedArtefacts(settings.artefacts, bucket)
+        return cls(settings, db, blobs, artefacts, Shelf(settings.backbone_roots), bucket)
 
 
 @dataclass(frozen=True)
@@ -182,21 +189,21 @@ def build(
     worker = _worker(ground, runner, embedder, Publisher(ground.db, ground.artefacts, engine, registry))
     serving = Serving(engine, catalogue)
     behind = Behind(engine, runner, registry, serving, embedder.ahead, worker.wake)
-    sweeper = Sweeper(settings, ground.db)
+    sweeper = Sweeper(settings, ground.db, bucket=ground.bucket)
     return Process(services(ground, behind), engine, runner, embedder, worker, sweeper)
 
 
 def _worker(ground: Ground, runner: Runner, embedder: Embedder, publisher: Publisher) -> Worker:
     datasets = Datasets(ground.db, ground.blobs, embedder.ahead)
     data = DataSource(ground.blobs, datasets)
-    specs = SpecBuilder(ground.settings, ground.blobs, ground.shelf, data)
+    specs = SpecBuilder(ground.settings, ground.blobs, ground.artefacts, ground.shelf, data)
     return Worker(ground.settings, ground.db, runner, embedder, specs, publisher)
 
 
 def services(ground: Ground, behind: Behind) -> Services:
     """The use cases."""
     settings, db = ground.settings, ground.db
-    keys = Keys(db, settings.data / "pepper")
+    keys = Keys(db, settings.pepper_file)
     datasets = Datasets(db, ground.blobs, behind.ahead)
     data = DataSource(ground.blobs, datasets)
     methods = Methods(behind.runner, Workers(db).methods)

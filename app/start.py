@@ -7,6 +7,7 @@ import os
 import sys
 
 from app import logs
+from app.configuration import check_environment
 from app.db.database import Database
 from app.frontends.posts import DRAIN_SECONDS
 from app.services.keys import Keys
@@ -19,6 +20,7 @@ def serve(host: str = "127.0.0.1", port: int = 8000, worker: bool = True, worker
     """Run the service until SIGTERM or SIGINT, with `workers` processes for HTTP beside the engine's, or all
     in this one. Exits with 2 where it would be open to the network."""
     logs.configure()
+    check_environment(Settings)
     settings = Settings()
     if not _loopback(host):
         settings = _closed(settings, host)
@@ -71,7 +73,7 @@ def _closed(settings: Settings, host: str) -> Settings:
     """Settings that ask for keys; there must be one, or nobody could use the service."""
     db = Database(settings.database_url)
     db.migrate()
-    has_keys = Keys(db, settings.data / "pepper").any()
+    has_keys = Keys(db, settings.pepper_file).any()
     db.close()
     if settings.auth == "open" or not has_keys:
         sys.stderr.write(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from app import health, logs
+from app.configuration import check_environment
 from app.db import queue
 from app.db.database import Database
 from app.db.tables import Job
@@ -271,6 +272,7 @@ def main() -> None:
     from app.main import build  # here, since app.main wires a worker too
 
     logs.configure()
+    check_environment(Settings)
 
     process = build(Settings())
     stop = threading.Event()
