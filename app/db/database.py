@@ -42,7 +42,7 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the schema to the newest revision. Raises Conflict where it is of a later release."""
-        with self._writer.connect() as connection:
+        with _reported(), self._writer.connect() as connection:
             revision = _revision(connection)
             _check_known(revision)
             if revision != _newest():
