@@ -23,7 +23,7 @@ class Admin:
     def __init__(self, settings: Settings) -> None:
         db = Database(settings.database_url)
         db.migrate()
-        self._keys = Keys(db, settings.data / "pepper")
+        self._keys = Keys(db, settings.pepper_file)
         self._audit = AuditLog(db)
 
     def create_key(self, tenant: str, role: str, expires_in_days: float | None = None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from app.commands import audit, backbones, datasets, files, jobs, keys, models, service
+from app.commands import audit, backbones, datasets, files, jobs, keys, models, service, upkeep
 from app.commands.predict import predict
 from app.commands.recommend import recommend
 
@@ -15,7 +15,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (service.serve, service.worker, service.demo, predict, recommend, audit.audit):
+for command in (
+    service.serve,
+    service.worker,
+    service.demo,
+    upkeep.doctor,
+    upkeep.backup,
+    upkeep.restore,
+    audit.audit,
+    predict,
+    recommend,
+):
     app.command()(command)
 for name, group in {
     "backbones": backbones.app,

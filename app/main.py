@@ -47,6 +47,7 @@ from app.runners.base import Advisor, Runner
 from app.runners.local import LocalRunner
 from app.services.artefacts import Artefacts
 from app.services.audit import AuditLog
+from app.services.bucket import Bucket, open_bucket
 from app.services.catalogue import Catalogue
 from app.services.container import Services
 from app.services.data import DataSource
@@ -71,6 +72,7 @@ from app.services.reconcile import reconcile
 from app.services.registry import Registry, open_here
 from app.services.requests import Requests
 from app.services.serving import Serving
+from app.services.shared import SharedArtefacts, SharedBlobs
 from app.services.specs import SpecBuilder
 from app.services.sweep import Sweeper
 from app.services.workers import Workers
@@ -112,6 +114,7 @@ class Ground:
     shelf: Shelf
     presence: Presence
     decoders: Decoders
+    bucket: Bucket | None
 
     @classmethod
     def of(cls, settings: Settings) -> Ground:
@@ -121,12 +124,23 @@ class Ground:
         try:
             db.migrate()
             reconcile(settings, db, presence)
+            bucket = open_bucket(settings)
         except BaseException:
             presence.close()
             raise
-        blobs, artefacts = BlobStore(settings.blobs, disk), Artefacts(settings.artefacts, disk)
-        uploads = decoders(settings, settings.decoders)
-        return cls(settings, db, disk, blobs, artefacts, Shelf(settings.backbone_roots), presence, uploads)
+        return cls(
+            settings,
+            db,
+            disk,
+            SharedBlobs(settings.blobs, bucket, disk) if bucket else BlobStore(settings.blobs, disk),
+            SharedArtefacts(settings.artefacts, bucket, disk)
+            if bucket
+            else Artefacts(settings.artefacts, disk),
+            Shelf(settings.backbone_roots),
+            presence,
+            decoders(settings, settings.decoders),
+            bucket,
+        )
 
     def close(self) -> None:
         self.db.close()
@@ -232,7 +246,7 @@ def build(
     worker = _worker(ground, runner, embedder, Publisher(ground.db, ground.artefacts, engine, registry))
     serving = Serving(engine, catalogue, registry.refresh)
     behind = Behind(engine, runner, registry, serving, embedder.ahead, worker.wake, degraded=engine.degraded)
-    sweeper = Sweeper(settings, ground.db)
+    sweeper = Sweeper(settings, ground.db, bucket=ground.bucket)
     pools = ground.decoders, inputs
     return Process(ground, services(ground, behind), engine, pools, runner, embedder, worker, sweeper)
 
@@ -240,14 +254,14 @@ def build(
 def _worker(ground: Ground, runner: Runner, embedder: Embedder, publisher: Publisher) -> Worker:
     datasets = Datasets(ground.db, ground.blobs, ground.decoders, embedder.ahead)
     data = DataSource(ground.blobs, datasets)
-    specs = SpecBuilder(ground.settings, ground.blobs, ground.shelf, data)
+    specs = SpecBuilder(ground.settings, ground.blobs, ground.artefacts, ground.shelf, data)
     return Worker(ground.settings, ground.db, runner, embedder, specs, publisher)
 
 
 def services(ground: Ground, behind: Behind) -> Services:
     """The use cases."""
     settings, db = ground.settings, ground.db
-    keys = Keys(db, settings.data / "pepper")
+    keys = Keys(db, settings.pepper_file)
     quotas = Quotas(settings.max_tenant_bytes, settings.max_tenant_examples)
     datasets = Datasets(db, ground.blobs, ground.decoders, behind.ahead, quotas)
     data = DataSource(ground.blobs, datasets)

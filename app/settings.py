@@ -1,14 +1,16 @@
-"""One frozen `Settings`, built once from the environment (`DURIAN_...`) and handed down."""
+"""One frozen `Settings`, built once from the environment (`DURIAN_...`) or a file, and handed down."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ByteSize, Field
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BeforeValidator, ByteSize, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from app.configuration import FileSource, told, toml_source
+from models.errors import InvalidInput
 from models.shelf import SHIPPED
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -25,7 +27,10 @@ def _cores() -> int:
 
 
 class Settings(BaseSettings):
-    """Every setting of the service. `DURIAN_DATA=/srv/durian` sets `data`, and so on."""
+    """Every setting of the service. `DURIAN_DATA=/srv/durian` sets `data`, and so on.
+
+    Raises InvalidInput naming what is wrong.
+    """
 
     model_config = SettingsConfigDict(env_prefix="DURIAN_", frozen=True)
 
@@ -33,7 +38,21 @@ class Settings(BaseSettings):
     embedded_backbones: Path = Field(
         default=PROJECT / "build" / "backbones", description="folder that `durian backbones setup` fills"
     )
-    database: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite in `data`")
+    database: str | None = Field(
+        default=None, description="sqlite:/// or postgresql:// URL; default: SQLite in `data`"
+    )
+    store: str | None = Field(
+        default=None,
+        pattern=r"^(file:///.+|s3://[^/]+(/.*)?)$",
+        description="where uploads and models lie, file:///folder or s3://bucket/prefix; default: in `data`",
+    )
+    store_endpoint: str | None = Field(default=None, description="address of an S3 that is not Amazon's")
+    store_region: str = Field(default="us-east-1", description="region of the bucket")
+    store_key: SecretStr | None = Field(default=None, description="access key of the bucket")
+    store_secret: SecretStr | None = Field(default=None, description="its secret")
+    pepper: Path | None = Field(
+        default=None, description="file with the secret that API keys are hashed with; default: in `data`"
+    )
     auth: Literal["auto", "open", "keys"] = Field(
         default="auto", description="auto: keys are asked for once one exists, or off the loopback address"
     )
@@ -105,6 +124,31 @@ class Settings(BaseSettings):
         default=ByteSize(64 * MIB), ge=0, description="disk left free: below it, uploads are refused with 507"
     )
 
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            raise InvalidInput(told(error), code="bad_setting") from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The first that names a setting counts."""
+        return init_settings, env_settings, FileSource(settings_cls), toml_source(settings_cls)
+
+    @field_validator("database")
+    @classmethod
+    def _known_database(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg://")):
+            raise ValueError("it must begin with sqlite:/// or postgresql://")
+        return url
+
     @property
     def database_url(self) -> str:
         return self.database or f"sqlite:///{self.data.resolve() / 'durian.sqlite'}"
@@ -120,12 +164,28 @@ class Settings(BaseSettings):
         return self.embedded_backbones, SHIPPED, self.backbones
 
     @property
+    def stored(self) -> Path:
+        """The folder of uploads and models; of a bucket, that of what is cached here."""
+        if self.store is None or not self.store.startswith("file://"):
+            return self.data
+        return Path(self.store.removeprefix("file://"))
+
+    @property
+    def bucket(self) -> str | None:
+        """The `s3://` URL, where uploads and models lie in a bucket."""
+        return self.store if self.store is not None and self.store.startswith("s3://") else None
+
+    @property
     def blobs(self) -> Path:
-        return self.data / "blobs"
+        return self.stored / "blobs"
 
     @property
     def artefacts(self) -> Path:
-        return self.data / "artefacts"
+        return self.stored / "artefacts"
+
+    @property
+    def pepper_file(self) -> Path:
+        return self.pepper or self.data / "pepper"
 
     @property
     def features(self) -> Path:

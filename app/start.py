@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 
 from app import logs, tracing
+from app.configuration import check_environment
 from app.db.database import Database
 from app.services.keys import Keys
 from app.settings import Settings
@@ -22,6 +23,7 @@ def serve(host: str = "127.0.0.1", port: int = 8000, worker: bool = True, worker
     logs.configure()
     _as_many_files_as_allowed()
     tracing.configure()
+    check_environment(Settings)
     settings = Settings()
     if not _loopback(host):
         settings = _closed(settings, host)
@@ -76,7 +78,7 @@ def _closed(settings: Settings, host: str) -> Settings:
     """Settings that ask for keys; there must be one, or nobody could use the service."""
     db = Database(settings.database_url)
     db.migrate()
-    has_keys = Keys(db, settings.data / "pepper").any()
+    has_keys = Keys(db, settings.pepper_file).any()
     db.close()
     if settings.auth == "open" or not has_keys:
         sys.stderr.write(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from app import health, logs, tracing
+from app.configuration import check_environment
 from app.db import queue
 from app.db.database import Database
 from app.runners.base import OOM, Run, Runner
@@ -283,6 +284,7 @@ def main() -> None:
     """A worker process of its own, until SIGTERM or SIGINT."""
     logs.configure()
     tracing.configure()
+    check_environment(Settings)
     from app.main import build  # here, since app.main wires a worker too
 
     process = build(Settings())

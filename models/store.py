@@ -88,6 +88,10 @@ class BlobStore:
     def path(self, digest: str) -> Path:
         return self.root / digest[:2] / digest
 
+    def local(self, digest: str) -> Path:
+        """A file of this machine that holds it."""
+        return self.path(digest)
+
     def put(self, data: bytes) -> str:
         """Store `data`; return its digest. Storing the same bytes twice is one object.
 

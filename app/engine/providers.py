@@ -23,7 +23,7 @@ def providers(wanted: Literal["auto", "cpu", "cuda"] = "auto") -> tuple[str, ...
     CUDA is taken only where an NVIDIA device and the CUDA libraries are; asked for and not there, it is
     logged and the CPU taken. A session may still fall back: ask `device_of` what it got.
     """
-    if wanted != "cpu" and _has_nvidia_device() and CUDA in ort.get_available_providers():
+    if wanted != "cpu" and has_nvidia_device() and CUDA in ort.get_available_providers():
         with contextlib.redirect_stdout(io.StringIO()):  # preload_dlls prints what it misses
             ort.preload_dlls()
         return (CUDA, *CPU)
@@ -40,5 +40,6 @@ def device_of(session: Any, asked: tuple[str, ...] = CPU) -> Device:
     return device
 
 
-def _has_nvidia_device() -> bool:
+def has_nvidia_device() -> bool:
+    """Whether this process sees one, whatever drives it."""
     return any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists()

@@ -22,6 +22,10 @@ class Artefacts:
     def folder(self, digest: str) -> Path:
         return self.root / digest[:2] / digest
 
+    def local(self, digest: str) -> Path:
+        """A folder of this machine that holds it."""
+        return self.folder(digest)
+
     def admit(self, output: Path) -> Manifest:
         """Verify what a job wrote and move it under its digest, durably.
 

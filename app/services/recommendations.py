@@ -91,7 +91,7 @@ class Recommendations:
         )
 
     def _path(self, source: Source) -> str:
-        return str(self.blobs.path(source.digest).resolve())
+        return str(self.blobs.local(source.digest).resolve())
 
     def _choice(self, card: BackboneCard) -> BackboneChoice:
         """With every tap: a recommendation is there to choose among them."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.db.tables import Job
+from app.services.artefacts import Artefacts
 from app.services.data import DataSource
 from app.settings import Settings
 from models.backbone import BackboneCard
@@ -21,9 +22,12 @@ CHOOSING = frozenset({"auto", "select_layer"})
 
 
 class SpecBuilder:
-    def __init__(self, settings: Settings, blobs: BlobStore, shelf: Shelf, data: DataSource) -> None:
+    def __init__(
+        self, settings: Settings, blobs: BlobStore, artefacts: Artefacts, shelf: Shelf, data: DataSource
+    ) -> None:
         self.settings = settings
         self.blobs = blobs
+        self.artefacts = artefacts
         self.shelf = shelf
         self.data = data
 
@@ -67,10 +71,10 @@ class SpecBuilder:
         return packs if names is None else [*packs, names]
 
     def _path(self, digest: str) -> str:
-        return str(self.blobs.path(digest).resolve())
+        return str(self.blobs.local(digest).resolve())
 
     def _parent(self, digest: str | None) -> str | None:
-        return None if digest is None else str((self.settings.artefacts / digest[:2] / digest).resolve())
+        return None if digest is None else str(self.artefacts.local(digest).resolve())
 
     def _optional(self, digest: str | None) -> str | None:
         return None if digest is None else self._path(digest)

@@ -18,7 +18,9 @@ from sqlalchemy import select
 
 from app.db.database import Database
 from app.db.tables import ACTIVE, Example, File, Job, Version
+from app.services.bucket import Bucket
 from app.services.reconcile import remove
+from app.services.shared import sweep_bucket
 from app.settings import Settings
 from models.errors import DurianError
 from models.store import TEMPORARY, set_aside
@@ -32,10 +34,13 @@ log = logging.getLogger(__name__)
 class Sweeper:
     """`sweep` once, or `start` to sweep every ten minutes."""
 
-    def __init__(self, settings: Settings, db: Database, grace: float = GRACE_SECONDS) -> None:
+    def __init__(
+        self, settings: Settings, db: Database, grace: float = GRACE_SECONDS, bucket: Bucket | None = None
+    ) -> None:
         self.settings = settings
         self.db = db
         self.grace = grace
+        self.bucket = bucket
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
 
@@ -60,9 +65,10 @@ class Sweeper:
         """Remove everything stale; how many files and folders went."""
         # What is on disk is listed before what is named: a name that comes later is never missed.
         old = [path for path in self._stored() if self._is_old(path)]
-        named = self._named() if old else set()
+        named = self._named() if old or self.bucket else set()
         stale = [path for path in old if path.name not in named]
-        return sum(self._take(path) for path in stale)
+        forgotten = sweep_bucket(self.bucket, named, self.grace) if self.bucket else 0
+        return sum(self._take(path) for path in stale) + forgotten
 
     def _stored(self) -> Iterator[Path]:
         for root in (self.settings.blobs, self.settings.artefacts):
