@@ -6,7 +6,7 @@ HOST   ?= 127.0.0.1
 PORT   ?= 8000
 STAMPS := .stamps
 
-.PHONY: run demo test check lint types bench lock clean setup setup-dev setup-torch
+.PHONY: run demo test check lint types bench sbom audit lock clean setup setup-dev setup-torch
 
 setup: $(STAMPS)/run $(STAMPS)/backbones  ## virtual environment, pinned dependencies, backbones
 setup-dev: $(STAMPS)/dev $(STAMPS)/backbones
@@ -33,6 +33,12 @@ types: $(STAMPS)/dev
 
 bench: setup-dev  ## the figures of docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks
+
+sbom: $(STAMPS)/dev  ## what a service runs on, as build/sbom.cdx.json (CycloneDX)
+	$(BIN)/python -m tests.supply.sbom build/sbom.cdx.json
+
+audit: $(STAMPS)/dev  ## known faults of pinned packages; fails where it cannot find out (needs PyPI's advisories)
+	$(BIN)/python -m tests.supply.audit
 
 lock: $(STAMPS)/venv  ## pin every dependency again, with hashes
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 \

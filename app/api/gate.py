@@ -91,8 +91,11 @@ class Gate:
             return
         self.load.check(identity.tenant)
         receive = await self.bodies.checked(scope, fields, receive)
-        with self.load.counted(identity.tenant):
+        place = self.load.enter(identity.tenant)
+        try:
             await self.app(scope, receive, send)
+        finally:
+            self.load.leave(place)
 
     async def _admit(self, scope: Scope, fields: Fields) -> Identity:
         key = _key(fields)
