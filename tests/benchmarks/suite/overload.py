@@ -62,7 +62,7 @@ def _storm(setup: Setup, address: Address, sent: list[bytes], factor: int, share
     yield _p99(f"{name}, answered", seen, 200, 500.0)
     yield _p99(f"{name}, refused", seen, 503, 250.0)
     yield _p99(f"{name}, /health", probed, 200, 250.0)
-    lost = sum(seen.count(status) for status in seen.latencies if status not in (200, 503))
+    lost = sum(seen.count(status) for status in seen.latencies if status not in (200, 429, 503))
     yield Row(what=f"{name}, neither answered nor refused", value=lost, digits=0, at_most=0)
 
 
