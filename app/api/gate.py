@@ -16,7 +16,7 @@ from anyio.to_thread import run_sync
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.bodies import Bodies
+from app.api.bodies import Bodies, predicts
 from app.api.load import Load
 from app.db.audit import Actor, acting
 from app.errors import body_of, headers_of, status_of
@@ -85,7 +85,7 @@ class Gate:
             return
         fields: Fields = dict(scope["headers"])
         identity = await self._admit(scope, fields)
-        if not self.bodies.counts(scope, fields):
+        if not predicts(scope["path"]):
             receive = await self.bodies.checked(scope, fields, receive)
             await self.app(scope, receive, send)
             return
