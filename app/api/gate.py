@@ -70,6 +70,8 @@ class Gate:
         try:
             await self._serve(scope, receive, answer)
         except DurianError as error:
+            if answer.started:
+                raise
             await refuse(scope, answer, error)
         except ClientDisconnect:
             return  # nobody is there to be answered
