@@ -6,8 +6,8 @@ HOST   ?= 127.0.0.1
 PORT   ?= 8000
 STAMPS := .stamps
 
-.PHONY: run demo test test-postgresql kill kill-mutants soak check lint types bench lock lock-images clean setup \
-	setup-dev setup-torch
+.PHONY: run demo test test-postgresql kill kill-mutants soak check lint types bench sbom audit lock lock-images \
+	clean setup setup-dev setup-torch
 
 setup: $(STAMPS)/run $(STAMPS)/backbones  ## virtual environment, pinned dependencies, backbones
 setup-dev: $(STAMPS)/dev $(STAMPS)/backbones
@@ -47,6 +47,12 @@ kill-mutants: setup-dev  ## faults seeded into the service, each of which the ha
 soak: setup-dev  ## two hours at most: a thousand kills, and every nightly test
 	timeout 3600 $(BIN)/python -m tests.kill --kills 1000 --seconds 3300
 	timeout 3600 $(BIN)/pytest -m nightly
+
+sbom: $(STAMPS)/dev  ## what a service runs on, as build/sbom.cdx.json (CycloneDX)
+	$(BIN)/python -m tests.supply.sbom build/sbom.cdx.json
+
+audit: $(STAMPS)/dev  ## known faults of pinned packages; fails where it cannot find out (needs PyPI's advisories)
+	$(BIN)/python -m tests.supply.audit
 
 lock: $(STAMPS)/venv  ## pin every dependency again, with hashes
 	$(compile) --upgrade requirements/build.in -o requirements/run.lock

@@ -17,6 +17,11 @@ _INFER = "/infer"
 _LENGTH = b"inference-header-content-length"
 
 
+def predicts(path: str) -> bool:
+    """Whether requests to this path want an answer of the engine."""
+    return path in _PREDICTIONS or path.endswith(_INFER)
+
+
 class Bodies:
     """`max_json` bounds JSON, `max_upload` the bodies of upload routes, `max_body` others; in bytes."""
 
@@ -24,13 +29,6 @@ class Bodies:
         self.max_json = max_json
         self.max_upload = max_upload
         self.max_body = max_body
-
-    def counts(self, scope: Scope, fields: Mapping[bytes, bytes]) -> bool:
-        """Whether a request is answered as fast as it can be, so that its age tells of the load: not uploads,
-        which last as long as their bodies, nor answers that wait for a job."""
-        if scope["path"].startswith(_UPLOADS) and scope["method"] == "POST":
-            return False
-        return b"prefer" not in fields and b"text/event-stream" not in fields.get(b"accept", b"")
 
     async def checked(self, scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> Receive:
         """`receive`, bounded; bodies of JSON and of predictions are read here, and JSON is checked.
@@ -49,7 +47,7 @@ class Bodies:
         limit = self._limit(path, is_json)
         if length is not None and length > limit:
             raise _too_large(limit)
-        if not (is_json or path in _PREDICTIONS or path.endswith(_INFER)):
+        if not (is_json or predicts(path)):
             return _limited(receive, limit)
         body = await _read(receive, limit)
         if is_json or path.endswith(_INFER):

@@ -16,7 +16,7 @@ from anyio.to_thread import run_sync
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.bodies import Bodies
+from app.api.bodies import Bodies, predicts
 from app.api.departures import Departure
 from app.api.load import Load
 from app.db.audit import Actor, acting
@@ -71,6 +71,8 @@ class Gate:
         try:
             await self._serve(scope, receive, answer)
         except DurianError as error:
+            if answer.started:
+                raise
             await refuse(scope, answer, error)
         except ClientDisconnect:
             return  # nobody is there to be answered
@@ -86,20 +88,17 @@ class Gate:
             return
         fields: Fields = dict(scope["headers"])
         identity = await self._admit(scope, fields)
-        if not self.bodies.counts(scope, fields):
-            await self._pass(scope, await self.bodies.checked(scope, fields, receive), send)
+        if not predicts(scope["path"]):
+            await self.app(scope, await self.bodies.checked(scope, fields, receive), send)
             return
         self.load.check(identity.tenant)
         receive = await self.bodies.checked(scope, fields, receive)
-        with self.load.counted(identity.tenant):
-            await self._pass(scope, receive, send)
-
-    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not _computes(scope["path"]):
-            await self.app(scope, receive, send)
-            return
-        with Departure(receive) as departure:
-            await self.app(scope, departure.receive, send)
+        place = self.load.enter(identity.tenant)
+        try:
+            with Departure(receive) as departure:
+                await self.app(scope, departure.receive, send)
+        finally:
+            self.load.leave(place)
 
     async def _admit(self, scope: Scope, fields: Fields) -> Identity:
         key = _key(fields)
@@ -139,11 +138,6 @@ def _key(fields: Fields) -> str | None:
 
 def _writes(method: str, path: str) -> bool:
     return method not in _SAFE_METHODS and path not in READ_ONLY and not path.endswith("/infer")
-
-
-def _computes(path: str) -> bool:
-    """Whether a request is only work for the engine, which may be dropped when its client has gone."""
-    return path in ("/v1/predictions", "/v1/embeddings") or path.endswith("/infer")
 
 
 class _Answer:

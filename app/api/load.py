@@ -1,7 +1,7 @@
 """Load: what would wait for too long is refused at once, so that those inside end in time.
 
-A queue is judged by how long it makes wait, not by its length, which says nothing without the speed. The speed
-is read off the gaps between the answers of late: a newcomer waits for as many of them as there are requests
+A queue is judged by how long it makes wait, not by its length, which says nothing without the speed. That is
+read off the gaps between the answers of late: a newcomer waits for as many of them as there are requests
 before it. Where nothing is answered at all, the age of those inside tells. Each tenant has a line of its own,
 so that one that overloads the service does not keep others out; a second line, of all, bounds the whole.
 """
@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 
 from models.errors import Unavailable
 
-_ALWAYS = 16
+_ALWAYS = 8
 """So many requests of a tenant are let in whatever they take, and of all tenants together:"""
-_ALWAYS_OF_ALL = 128
+_ALWAYS_OF_ALL = 64
 
 _GAPS = 64
 _ENOUGH_GAPS = 4
@@ -67,6 +66,13 @@ class Line:
         return next(islice(self._inside.values(), self._always - 1, None))
 
 
+@dataclass(frozen=True, eq=False)
+class Place:
+    """One request's, in its tenant's line."""
+
+    line: Line
+
+
 class Load:
     """The lines of a process. Not thread-safe: the event loop's own."""
 
@@ -84,18 +90,17 @@ class Load:
         if line.full(now) or self._all.full(now):
             raise Unavailable("The service has more to do than it can; try again shortly.", code="overloaded")
 
-    @contextmanager
-    def counted(self, tenant: str) -> Iterator[None]:
-        """Holds a place in line for as long as the block runs."""
-        place, now = object(), time.monotonic()
+    def enter(self, tenant: str) -> Place:
+        """A place in line; to be given back by `leave`."""
         line = self._lines.get(tenant)
         if line is None:
             line = self._lines[tenant] = Line(_ALWAYS, self._max_wait)
+        place, now = Place(line), time.monotonic()
         line.enter(place, now)
         self._all.enter(place, now)
-        try:
-            yield
-        finally:
-            now = time.monotonic()
-            line.leave(place, now)
-            self._all.leave(place, now)
+        return place
+
+    def leave(self, place: Place) -> None:
+        now = time.monotonic()
+        place.line.leave(place, now)
+        self._all.leave(place, now)

@@ -1,19 +1,36 @@
-"""Who is asking, remembered for half a second: revocation is effective within one."""
+"""Who is asking, remembered for a moment: revocation is effective within a second.
+
+While the database does not answer, a key that was right goes on being right for a minute: predictions need no
+database, and nothing can be revoked without it. One request at a time waits for it then.
+"""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import Literal
 
 from app.services.keys import DEFAULT_TENANT, Identity, Keys
 from models.errors import Unauthorized, Unavailable
 
-_TTL_SECONDS = 0.5
-_WITHOUT_DATABASE_SECONDS = 60.0
-"""For so long a key goes on being right while the database is away: nothing can revoke it there either."""
+_FRESH_SECONDS = 0.4
+_STALE_SECONDS = 0.8
+"""Up to this age an answer serves others while one of them asks anew."""
 
+_SLOW_SECONDS = 0.2
+"""A database that takes longer is away."""
+
+_AWAY_SECONDS = 60.0
 _MAX_REMEMBERED = 10_000
 _OPEN = Identity(DEFAULT_TENANT, "admin")
+_ANYBODY = ""
+"""Stands for every key while the service is open."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    identity: Identity
+    since: float
 
 
 class Identities:
@@ -22,54 +39,69 @@ class Identities:
     def __init__(self, keys: Keys, mode: Literal["auto", "open", "keys"]) -> None:
         self._keys = keys
         self._mode = mode
-        self._known: dict[str, tuple[float, Identity]] = {}
-        self._open_until = float("-inf")
+        self._known: dict[str, _Known] = {}
+        self._asking: dict[str, float] = {}
+        self._away = False
 
     def known(self, key: str | None) -> Identity | None:
         """Who holds this key, if that is still in memory: for the event loop, which may not wait."""
-        now = time.monotonic()
-        if self._mode == "open" or (self._mode == "auto" and self._open_until > now):
+        if self._mode == "open":
             return _OPEN
-        seen, identity = self._known.get(key or "", (0.0, None))
-        return identity if seen + _TTL_SECONDS > now else None
+        name = self._name(key)
+        known = self._known.get(name)
+        if known is None:
+            return None
+        now = time.monotonic()
+        age = now - known.since
+        if age < _FRESH_SECONDS or (age < self._tolerated(name, now)):
+            return known.identity
+        return None
+
+    def _tolerated(self, name: str, now: float) -> float:
+        """Up to which age an answer serves that is not fresh."""
+        asked = self._asking.get(name)
+        if asked is None:
+            return 0.0
+        return _AWAY_SECONDS if self._away or now - asked > _SLOW_SECONDS else _STALE_SECONDS
 
     def identify(self, key: str | None) -> Identity:
         """Who holds this key, by the database: for a thread. Raises Unauthorized, Unavailable."""
-        if self._is_open():
+        if self._mode == "open":
             return _OPEN
+        name = self._name(key)
+        self._asking.setdefault(name, time.monotonic())
+        try:
+            identity = self._ask(key)
+        except Unavailable:
+            self._away = True
+            known = self._known.get(name)
+            if known is None or time.monotonic() - known.since > _AWAY_SECONDS:
+                raise
+            return known.identity
+        except Unauthorized:
+            self._known.pop(name, None)
+            raise
+        finally:
+            self._asking.pop(name, None)
+        self._away = False
+        self._remember(_ANYBODY if identity is _OPEN else key or "", identity)
+        return identity
+
+    def _name(self, key: str | None) -> str:
+        return _ANYBODY if self._mode == "auto" else key or ""
+
+    def _ask(self, key: str | None) -> Identity:
+        if self._mode == "auto":
+            if not self._keys.any():
+                return _OPEN
+            self._mode = "keys"  # keys are revoked, never deleted: once asked for, always asked for
         if not key:
             raise Unauthorized(
                 "An API key is needed: send `Authorization: Bearer <key>`.", code="missing_api_key"
             )
-        seen, before = self._known.get(key, (0.0, None))
-        try:
-            identity = self._keys.identify(key)
-        except Unavailable:
-            if before is None or seen + _WITHOUT_DATABASE_SECONDS < time.monotonic():
-                raise
-            return before
-        except Unauthorized:
-            self._known.pop(key, None)
-            raise
+        return self._keys.identify(key)
+
+    def _remember(self, name: str, identity: Identity) -> None:
         if len(self._known) >= _MAX_REMEMBERED:
             self._known.clear()
-        self._known[key] = (time.monotonic(), identity)
-        return identity
-
-    def _is_open(self) -> bool:
-        if self._mode != "auto":
-            return self._mode == "open"
-        now = time.monotonic()
-        if self._open_until > now:
-            return True
-        try:
-            found = self._keys.any()
-        except Unavailable:
-            if self._open_until + _WITHOUT_DATABASE_SECONDS < now:
-                raise
-            found = False
-        if found:
-            self._mode = "keys"  # keys are revoked, never deleted: once asked for, always asked for
-            return False
-        self._open_until = time.monotonic() + _TTL_SECONDS
-        return True
+        self._known[name] = _Known(identity, time.monotonic())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -145,29 +145,79 @@ def test_an_unknown_key_costs_the_same_comparison(
     service.db.close()
 
 
-def test_a_key_that_was_right_is_right_while_the_database_is_away(
-    settings: Settings, keys: dict[str, str], monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [1_000.0]
+    monkeypatch.setattr("app.services.identities.time.monotonic", lambda: now[0])
+    return now
+
+
+class Slow:
+    """Keys of which `ann` is right; the database may be away, and `meanwhile` happens while it is asked."""
+
+    def __init__(self) -> None:
+        self.away, self.empty = False, False
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def any(self) -> bool:
+        self.meanwhile()
+        if self.away:
+            raise Unavailable("away")
+        return not self.empty
+
+    def identify(self, key: str) -> Identity:
+        self.meanwhile()
+        if self.away:
+            raise Unavailable("away")
+        if key != "ann":
+            raise Unauthorized("no")
+        return Identity("ann", "reader")
+
+
+@pytest.mark.parametrize(("mode", "empty", "tenant"), [("keys", False, "ann"), ("auto", True, "default")])
+def test_who_was_let_in_is_let_in_while_the_database_is_away(
+    clock: list[float], mode: Any, empty: bool, tenant: str
 ) -> None:
-    clock = [1_000.0]
-    monkeypatch.setattr("app.services.identities.time.monotonic", lambda: clock[0])
-    service = Keys(Database(settings.database_url), settings.data / "pepper")
-    doorman = Identities(service, "keys")
-    assert doorman.known(keys["ann"]) is None
-    assert doorman.identify(keys["ann"]).tenant == "ann"
-
-    def away(_: str) -> Identity:
-        raise Unavailable("away")
-
-    monkeypatch.setattr(service, "identify", away)
+    keys: Any = Slow()
+    keys.empty = empty
+    doorman = Identities(keys, mode)
+    assert doorman.known("ann") is None
+    assert doorman.identify("ann").tenant == tenant
     clock[0] += 30
-    assert doorman.known(keys["ann"]) is None
-    assert doorman.identify(keys["ann"]).tenant == "ann"
-    with pytest.raises(Unavailable):
-        doorman.identify(keys["bob"])
+    assert doorman.known("ann") is None  # it has to be asked again, while it can be
+    keys.away = True
+    assert doorman.identify("ann").tenant == tenant
+    # While one waits for the database, others do not.
+    keys.meanwhile = lambda: seen.append(doorman.known("ann"))
+    seen: list[Identity | None] = []
+    doorman.identify("ann")
+    assert [one and one.tenant for one in seen] == [tenant]
+    if mode == "keys":
+        with pytest.raises(Unavailable):
+            doorman.identify("bob")
     clock[0] += 31
     with pytest.raises(Unavailable):
-        doorman.identify(keys["ann"])
-    service.db.close()
+        doorman.identify("ann")
+
+
+def test_one_asks_for_all_and_nobody_rides_on_an_old_answer(clock: list[float]) -> None:
+    keys: Any = Slow()
+    doorman = Identities(keys, "keys")
+    doorman.identify("ann")
+    seen: dict[float, bool] = {}
+
+    def look(after: float) -> Callable[[], None]:
+        return lambda: seen.update({after: doorman.known("ann") is not None})
+
+    for after in (0.5, 0.9):
+        clock[0] += after
+        keys.meanwhile = look(after)
+        doorman.identify("ann")
+    assert seen == {0.5: True, 0.9: False}
+    keys.meanwhile = lambda: None
+    assert doorman.known("ann") is not None
+    clock[0] += 0.5
+    assert doorman.known("ann") is None
 
 
 def test_two_processes_make_one_pepper(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from app.api.gate import Gate
 from app.api.load import Load
 from app.services.keys import Identity
 from app.services.rates import Rates
-from models.errors import RateLimited, Unauthorized
+from models.errors import RateLimited, Unauthorized, Unavailable
 
 
 class Roles:
@@ -139,6 +139,21 @@ def test_the_rate_costs_little_and_is_a_tenants_own() -> None:
     rates.take("b")
     wide = Rates(1e9)
     assert min(timeit.repeat(lambda: wide.take("a"), number=1_000, repeat=5)) / 1_000 < 10e-6
+
+
+class Overloaded(Load):
+    def check(self, tenant: str) -> None:
+        raise Unavailable("too much", code="overloaded")
+
+
+def test_under_load_predictions_are_refused_and_nothing_else() -> None:
+    gate = Gate(inner, Roles(), Bodies(15, max_upload=20, max_body=10), Rates(0), Overloaded(0.1))
+    client = TestClient(gate, headers={"authorization": "Bearer writer"})
+    for path in ("/v1/predictions", "/v1/embeddings", "/v2/models/m/versions/1/infer"):
+        refused = client.post(path, content=b"1", headers={"content-type": "application/json"})
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    for path in ("/health", "/v1/files", "/v2/models/m"):
+        assert client.get(path).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import pytest
 
 from app.api import load as module
-from app.api.load import Load
+from app.api.load import Load, Place
 from models.errors import Unavailable
 
 SECONDS_EACH = 0.01
@@ -29,7 +28,7 @@ class Simulation:
     now: float = 0.0
     latencies: list[float] = field(default_factory=list)
     refused: int = 0
-    _inside: deque[tuple[float, float, AbstractContextManager[None]]] = field(default_factory=deque)
+    _inside: deque[tuple[float, float, Place]] = field(default_factory=deque)
     _free: float = 0.0
 
     def run(self, tenant: str = "t") -> None:
@@ -45,8 +44,7 @@ class Simulation:
                 self.refused += 1
                 self._free = max(self._free, at) + REFUSAL
                 continue
-            place = self.load.counted(tenant)
-            place.__enter__()
+            place = self.load.enter(tenant)
             self._free = max(self._free, at) + SECONDS_EACH
             self._inside.append((at, self._free, place))
         self._leave(self._free)
@@ -54,7 +52,7 @@ class Simulation:
     def _leave(self, until: float) -> None:
         while self._inside and self._inside[0][1] <= until:
             came, self.now, place = self._inside.popleft()
-            place.__exit__(None, None, None)
+            self.load.leave(place)
             self.latencies.append(self.now - came)
 
     @property
@@ -102,21 +100,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-KEPT: list[AbstractContextManager[None]] = []
-"""A place that nobody holds is given up."""
-
-
-def enter(load: Load, tenant: str, count: int) -> list[AbstractContextManager[None]]:
-    places = [load.counted(tenant) for _ in range(count)]
-    for place in places:
-        place.__enter__()
-    KEPT.extend(places)
-    return places
+def enter(load: Load, tenant: str, count: int) -> list[Place]:
+    return [load.enter(tenant) for _ in range(count)]
 
 
 def test_a_burst_is_let_in_and_a_few_long_ones_stop_nobody(clock: list[float]) -> None:
     load = Load(0.3)
-    enter(load, "t", 15)
+    enter(load, "t", 7)
     clock[0] = 10.0
     for _ in range(300):
         load.check("t")
@@ -136,7 +126,7 @@ def test_a_tenant_that_overloads_does_not_keep_another_out(clock: list[float]) -
         load.check("noisy")
     load.check("quiet")
     for place in places:
-        place.__exit__(None, None, None)
+        load.leave(place)
     load.check("noisy")
 
 

@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.api.strict import MAX_CONTAINERS, MAX_DEPTH, strict_json
@@ -24,6 +24,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(VALUES)
 def test_what_is_right_is_read(value: object) -> None:
     assert strict_json(json.dumps(value).encode()) == json.loads(json.dumps(value))
