@@ -22,6 +22,7 @@ from models.errors import InvalidInput, InvalidRequest
 router = APIRouter(prefix="/v1", tags=["predictions"])
 
 _MAX_INPUTS = 2_048
+_MAX_PARTS = 1_000
 _TOP_K = 5
 _PARTS = {
     "type": "object",
@@ -98,7 +99,7 @@ def _from_json(body: object) -> dict[str, Any]:
 
 
 async def _from_form(request: Request) -> dict[str, Any]:
-    async with request.form(max_files=_MAX_INPUTS, max_fields=16) as form:
+    async with request.form(max_files=_MAX_PARTS, max_fields=16) as form:
         inputs = [await part.read() for part in form.getlist("file") if isinstance(part, UploadFile)]
         return _checked(form, inputs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,49 @@ def test_what_is_no_plain_feature_extractor_is_refused(tmp_path: Path, make: Any
         load_model(make(tmp_path / "m.onnx"))
     assert caught.value.code == code
     assert str(tmp_path) not in caught.value.message
+
+
+def outside(path: Path, location: str, *, constant: bool = False) -> Path:
+    """A model whose weights are said to lie in another file."""
+    model = onnx.load(tiny.image_model(path))
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "w")
+    if constant:
+        node = helper.make_node("Constant", [], ["w"], value=tensor)
+        model.graph.initializer.remove(tensor)
+        model.graph.node.insert(0, node)
+        tensor = model.graph.node[0].attribute[0].t
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=location)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("constant", [False, True], ids=["weight", "constant"])
+@pytest.mark.parametrize("how", ["beside", "above", "absolute", "hardlink", "symlink", "unsaid"])
+def test_files_beside_a_model_are_never_read(tmp_path: Path, how: str, constant: bool) -> None:
+    """Neither way out of the folder, nor a link in it that looks like a file of the model's own."""
+    secret, folder = tmp_path / "secret", tmp_path / "model"
+    secret.write_bytes(np.zeros((5, 3, 2, 2), np.float32).tobytes())
+    folder.mkdir()
+    (folder / "w.bin").write_bytes(secret.read_bytes())
+    if how in ("hardlink", "symlink"):
+        (folder / "w.bin").unlink()
+        (os.link if how == "hardlink" else os.symlink)(secret, folder / "w.bin")
+    location = {"above": "../secret", "absolute": str(secret), "unsaid": ""}.get(how, "w.bin")
+    path = outside(folder / "m.onnx", location, constant=constant)
+    with pytest.raises(InvalidInput) as caught:
+        load_model(path)
+    assert caught.value.code == "external_data"
+    assert str(tmp_path) not in caught.value.message
+
+
+def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tiny.one_node(tmp_path / "m.onnx", "Relu")
+    path.write_bytes(path.read_bytes().replace(b"Relu", b"Re\xff\xfe"))
+    with pytest.raises(InvalidInput) as caught:
+        load_model(path)
+    assert caught.value.code == "not_onnx"
 
 
 def test_the_message_names_the_operators(tmp_path: Path) -> None:
