@@ -34,8 +34,8 @@ PLANTED = ("blobs/aa/.tmp-planted", "work/ftjob-planted-1/output/head.onnx")
 
 @dataclass(frozen=True)
 class Plan:
-    """`settle` bounds the seconds from the last kill to the end of the last job, `ready` those from a start to
-    the first answer."""
+    """`settle` bounds the seconds from the last kill to the end of the last job, `ready` those from a start
+    to the first answer."""
 
     kills: int
     seed: int = 0
