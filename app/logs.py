@@ -95,6 +95,6 @@ def configure() -> None:
     asked = os.environ.get("DURIAN_LOG", "text" if sys.stderr.isatty() else "json")
     handler = logging.StreamHandler()
     handler.setFormatter(Text() if asked == "text" else Json())
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it writes whole addresses

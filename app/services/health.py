@@ -7,9 +7,9 @@ the database hangs. Reasons are few and fixed: they are label values too.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterable
 
+from app.services.periodic import Periodic
 from models.errors import DurianError
 
 REASONS = (
@@ -37,16 +37,8 @@ class Health:
         self._probes = tuple(probes)
         self._notes = tuple(notes)
         self._found: frozenset[str] = frozenset()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="health", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        rounds = Periodic("health", self.look, _EVERY_SECONDS)
+        self.start, self.close = rounds.start, rounds.close
 
     def degraded(self) -> list[str]:
         """Reasons that hold now, in order."""
@@ -70,12 +62,3 @@ class Health:
         for reason in sorted(found ^ self._found):
             log.warning("%s %s", "degraded:" if reason in found else "recovered:", reason)
         self._found = frozenset(found)
-
-    def _run(self) -> None:
-        while True:
-            try:
-                self.look()
-            except Exception:
-                log.exception("the service's health cannot be looked at")
-            if self._stop.wait(_EVERY_SECONDS):
-                return

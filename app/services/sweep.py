@@ -7,9 +7,7 @@ away first and looked at again: what was touched meanwhile gets it back.
 
 from __future__ import annotations
 
-import logging
 import os
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,16 +17,15 @@ from sqlalchemy import select
 from app.db.database import Database
 from app.db.tables import ACTIVE, Example, File, Job, Version
 from app.services.bucket import Bucket
+from app.services.periodic import Periodic
 from app.services.reconcile import remove
 from app.services.shared import sweep_bucket
 from app.settings import Settings
-from models.errors import DurianError
 from models.store import TEMPORARY, set_aside
 
 GRACE_SECONDS = 3_600.0
 _TEMPORARY_SECONDS = 60.0
 _EVERY_SECONDS = 600.0
-log = logging.getLogger(__name__)
 
 
 class Sweeper:
@@ -41,25 +38,8 @@ class Sweeper:
         self.db = db
         self.grace = grace
         self.bucket = bucket
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sweep", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                self.sweep()
-            except (DurianError, OSError):
-                log.exception("a sweep broke off")
-            if self._stop.wait(_EVERY_SECONDS):
-                return
+        rounds = Periodic("sweep", self.sweep, _EVERY_SECONDS)
+        self.start, self.close = rounds.start, rounds.close
 
     def sweep(self) -> int:
         """Remove everything stale; how many files and folders went."""

@@ -22,6 +22,7 @@ from app.api import oip
 from app.engine.engine import Engine
 from app.engine.model import LoadedModel
 from app.services.catalogue import Catalogue
+from app.services.health import Health
 from app.services.serving import Serving
 from models.manifest import Manifest, Rejection
 from tests.trunks import DIMS, POINTS, FakeShelf, FakeTrunk, card, head_onnx, loaded, manifest
@@ -71,7 +72,7 @@ def serving(trunk: FakeTrunk) -> Iterator[Serving]:
 @pytest.fixture(scope="module")
 def address(serving: Serving) -> Iterator[str]:
     app = FastAPI()
-    app.state.services = SimpleNamespace(serving=serving)
+    app.state.services = SimpleNamespace(serving=serving, health=Health((), ()))
     app.include_router(oip.router)
 
     @app.middleware("http")

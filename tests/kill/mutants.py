@@ -77,27 +77,19 @@ def folder_in_place() -> None:
 
 
 def no_fence() -> None:
-    """Publication looks at no fence, and the database does not mind either."""
+    """No write looks at the fence of its claim, and the database does not mind either."""
     from sqlalchemy import update
 
     from app.db import queue
-    from app.db.database import Database
     from app.db.tables import Job
 
-    migrate = Database.migrate
-
-    def loose(self: Any) -> None:
-        migrate(self)
-        _loosen(self.url.removeprefix("sqlite:///"))
-
-    def finish(session: Any, job_id: str, fence: int, status: str, values: Any) -> bool:
-        ended = {"status": status, "lease_until": None, **values}
-        session.execute(update(Job).where(Job.id == job_id).values(**ended))
+    def unfenced(session: Any, job_id: str, fence: int, values: Any) -> bool:
+        session.execute(update(Job).where(Job.id == job_id).values(**values))
         return True
 
-    Database.migrate = loose  # type: ignore[method-assign]
+    _loosen_every_database()
     queue.holds = lambda *_: True
-    queue.finish = finish
+    queue._set = unfenced
 
 
 def two_ends() -> None:
@@ -105,8 +97,18 @@ def two_ends() -> None:
     from sqlalchemy import update
 
     from app.db import queue
-    from app.db.database import Database
     from app.db.tables import Job
+
+    def cancel(session: Any, job_id: str, now: float) -> bool:
+        session.execute(update(Job).where(Job.id == job_id).values(status="cancelled", finished_at=now))
+        return True
+
+    _loosen_every_database()
+    queue.cancel = cancel
+
+
+def _loosen_every_database() -> None:
+    from app.db.database import Database
 
     migrate = Database.migrate
 
@@ -114,12 +116,7 @@ def two_ends() -> None:
         migrate(self)
         _loosen(self.url.removeprefix("sqlite:///"))
 
-    def cancel(session: Any, job_id: str, now: float) -> bool:
-        session.execute(update(Job).where(Job.id == job_id).values(status="cancelled", finished_at=now))
-        return True
-
     Database.migrate = loose  # type: ignore[method-assign]
-    queue.cancel = cancel
 
 
 def _loosen(path: str) -> None:

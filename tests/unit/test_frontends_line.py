@@ -23,6 +23,7 @@ from app.frontends.host import Host
 from app.frontends.remote import RemoteEngine, RemoteServing
 from app.frontends.sockets import listener
 from app.services.catalogue import Catalogue
+from app.services.health import Health
 from app.services.serving import Serving
 from models.errors import DeadlineExceeded, InvalidInput, NotFound, RateLimited, Unavailable
 from models.manifest import Manifest
@@ -57,7 +58,8 @@ class Service:
 
     def open(self) -> None:
         registry = SimpleNamespace(catalogue=self.catalogue, refresh=lambda: self.news())
-        services: Any = SimpleNamespace(registry=registry, serving=Serving(self.engine, self.catalogue))
+        serving, health = Serving(self.engine, self.catalogue), Health((), ())
+        services: Any = SimpleNamespace(registry=registry, serving=serving, health=health)
         process: Any = SimpleNamespace(engine=self.engine, services=services)
         self._stop.clear()
         host = Host(process, self._listening.dup(), lambda: None)
