@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 PAIRS = 1_000
 """So many pairs of tokens in attention cost as much as one token in the dense layers: MiniLM-L6 on a CPU took
-0.24 us a pair and 0.27 ms a token (docs/performance.md)."""
+0.24 us a pair and 0.27 ms a token (docs/adr/0011)."""
 
 
 def choose(sizes: Sequence[int], limit: int, run_cost: int, *, padded: bool = True) -> list[int]:
