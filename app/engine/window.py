@@ -19,8 +19,8 @@ def choose(sizes: Sequence[int], limit: int, run_cost: int, *, padded: bool = Tr
     Of all windows of the size-sorted rows that hold row 0, the one with the most useful work for its time,
     `sum(size) / (run_cost + sum(size) + waste)`. `run_cost` is what starting the graph costs, in sizes;
     the waste is `max(size) - size` of each example where they are padded to each other, and where only
-    attention pads them, `(max(size)^2 - size^2) / PAIRS`. The oldest is
-    always among them, so nothing starves.
+    attention pads them, `(max(size)^2 - size^2) / PAIRS`. The oldest is always among them, so nothing
+    starves.
     """
     n = len(sizes)
     if min(sizes) == max(sizes):
