@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 PAIRS = 1_000
 """So many pairs of tokens in attention cost as much as one token in the dense layers: MiniLM-L6 on a CPU took
-0.24 us a pair and 0.27 ms a token (docs/performance.md)."""
+0.24 us a pair and 0.27 ms a token (docs/adr/0011)."""
 
 
 def choose(sizes: Sequence[int], limit: int, run_cost: int, *, padded: bool = True) -> list[int]:
@@ -19,8 +19,8 @@ def choose(sizes: Sequence[int], limit: int, run_cost: int, *, padded: bool = Tr
     Of all windows of the size-sorted rows that hold row 0, the one with the most useful work for its time,
     `sum(size) / (run_cost + sum(size) + waste)`. `run_cost` is what starting the graph costs, in sizes;
     the waste is `max(size) - size` of each example where they are padded to each other, and where only
-    attention pads them, `(max(size)^2 - size^2) / PAIRS`. The oldest is
-    always among them, so nothing starves.
+    attention pads them, `(max(size)^2 - size^2) / PAIRS`. The oldest is always among them, so nothing
+    starves.
     """
     n = len(sizes)
     if min(sizes) == max(sizes):

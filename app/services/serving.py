@@ -179,6 +179,8 @@ def rows(manifest: Manifest, prediction: Prediction, top_k: int) -> list[dict[st
 
 def parts(manifest: Manifest, outputs: Outputs) -> dict[str, tuple[Manifest, Outputs]]:
     """Each answer of a model, by name ("" is its own): a manifest of that alone, and its columns."""
+    if not manifest.outputs:
+        return {"": (manifest, outputs)}
     kinds = {"": manifest.alone(), **{output.name: manifest.alone(output) for output in manifest.outputs}}
     pairs = zip(kinds.items(), manifest.columns, strict=True)
     return {name: (alone, outputs[:, columns]) for (name, alone), columns in pairs}
@@ -200,9 +202,10 @@ def _value_row(manifest: Manifest, values: list[float]) -> dict[str, Any]:
 
 
 def _score_rows(manifest: Manifest, scores: np.ndarray[Any, Any], top_k: int) -> list[dict[str, Any]]:
-    ranking = np.argsort(-scores, axis=1, kind="stable")
+    # Methods and an index, not numpy's functions for the same: on one row those cost several times more.
+    ranking = (-scores).argsort(axis=1, kind="stable")
     order = ranking[:, : max(1, top_k)]
-    ranked = np.round(np.take_along_axis(scores, order, axis=1).astype(np.float64), _DECIMALS).tolist()
+    ranked = scores[np.arange(len(scores))[:, None], order].astype(np.float64).round(_DECIMALS).tolist()
     answers = []
     for places, values in zip(order.tolist(), ranked, strict=True):
         names = [manifest.labels[place] for place in places]

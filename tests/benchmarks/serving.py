@@ -116,7 +116,10 @@ class Round:
             rate = bare.rate(bare.batch, self.bare)
         before = cpu_seconds(server.tree)
         with pinned(self.cores.clients):
-            seen = drive(server.target, clients, self.served)
+            try:
+                seen = drive(server.target, clients, self.served)
+            except Broken as error:
+                raise Broken(f"{server.name}, {clients} clients: {error}") from None
         return Slice(seen.answered / (cpu_seconds(server.tree) - before), rate, seen)
 
 

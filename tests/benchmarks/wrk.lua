@@ -40,8 +40,8 @@ end
 
 function done(summary, latency, _)
    local thread = threads[1]
-   local broken = summary.errors
-   local lost = broken.connect + broken.read + broken.write + broken.timeout
+   -- Not wrk's own errors: a server may close a connection that has nothing more to send.
+   local lost = thread:get("sent") - thread:get("answered") - thread:get("failed")
    io.write(string.format(
       '{"answered": %d, "failed": %d, "seconds": %.6f, "p50": %.3f, "p99": %.3f}\n',
       thread:get("answered"), thread:get("failed") + lost, thread:get("last") - thread:get("started"),

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
+from models.layouts import layouts
 from models.runtime import open_session
 from training.backbones.bert import BertConfig, tap_names, write_bert
 
@@ -104,6 +105,13 @@ def test_dense_layers_see_no_padding(weights: dict[str, Array]) -> None:
     mask = np.array([[1] * 6, [1] * 2 + [0] * 4, [1] * 3 + [0] * 3])
     found = open_session(model.SerializeToString()).run(dense, {"input_ids": ids, "attention_mask": mask})
     assert {len(rows) for rows in found} == {6 + 2 + 3}
+
+
+def test_tokens_without_padding_are_not_taken_for_examples(weights: dict[str, Array]) -> None:
+    model = onnx.load_from_string(write_bert(weights, CONFIG))
+    dense = [node.output[0] for node in model.graph.node if node.op_type == "Gemm"]
+    assert layouts(model, dense) == {}  # a graft cannot be cut there
+    assert layouts(model, ["layer_1"]).keys() == {"layer_1"}
 
 
 def test_equal_weights_give_equal_bytes(weights: dict[str, Array]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import __main__ as command
+from tests.benchmarks.drive import Drive, read_wrk
 from tests.benchmarks.examples import Examples, errands, texts
 from tests.benchmarks.page import page
 from tests.benchmarks.registry import Benchmark, Broken, Setup, benchmark, load
@@ -157,6 +158,32 @@ def test_an_unknown_name_is_refused(registry: dict[str, Benchmark], monkeypatch:
     monkeypatch.setattr(command, "load", lambda: registry)
     with pytest.raises(SystemExit, match="2"):
         command.main(["mango"])
+
+
+def test_benchmarks_of_other_servers_run_only_when_there_are_some(
+    registry: dict[str, Benchmark], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @benchmark("Others", needs_peers=True, registry=registry)
+    def others(setup: Setup) -> Iterator[Row]:
+        """Counts them."""
+        yield Row(what=setup.peers[0].name, value=setup.peers[0].pid)
+
+    monkeypatch.setattr(command, "load", lambda: registry)
+    command.main(["--quick", "--output", str(tmp_path)])
+    assert "others" not in read(tmp_path / "benchmarks.json")
+    peer = ["--peer", "Server 1", "http://127.0.0.1:1/predict", "bodies.jsonl", "42"]
+    command.main(["others", "--quick", "--output", str(tmp_path), *peer])
+    (row,) = read(tmp_path / "benchmarks.json")["others"].rows
+    assert (row.what, row.value) == ("Server 1", 42)
+    assert "--peer NAME URL BODIES PID`" in (tmp_path / "benchmarks.md").read_text("utf-8")
+
+
+def test_what_wrk_says_is_read_and_a_lost_request_breaks() -> None:
+    line = '{"answered": 12, "failed": %d, "seconds": 1.5, "p50": 3.0, "p99": 7.5}'
+    assert read_wrk(f"Running\n{line % 0}\n") == Drive(12, 1.5, 3.0, 7.5)
+    for output in ("", line % 1, line.replace("12", "0") % 0):
+        with pytest.raises(Broken):
+            read_wrk(output)
 
 
 def test_draws_are_stratified_repeatable_and_leave_the_rest() -> None:

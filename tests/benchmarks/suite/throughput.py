@@ -74,7 +74,7 @@ def slices(
     bare: Bare, servers: Sequence[Server], asked: dict[int, float], setup: Setup
 ) -> dict[tuple[int, str], list[Slice]]:
     """Slices of some servers at each number of clients, in turns."""
-    turn = Round(setup.amount(4), setup.amount(15, 1) / 10)
+    turn = Round(setup.amount(2), setup.amount(8, 1) / 10)
     found: dict[tuple[int, str], list[Slice]] = {}
     for _ in range(setup.amount(3)):
         for clients in asked:
