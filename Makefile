@@ -6,7 +6,7 @@ HOST   ?= 127.0.0.1
 PORT   ?= 8000
 STAMPS := .stamps
 
-.PHONY: run demo test check lint types bench lock clean setup setup-dev setup-torch
+.PHONY: run demo test check lint types bench bench-gpu lock clean setup setup-dev setup-torch
 
 setup: $(STAMPS)/run $(STAMPS)/backbones  ## virtual environment, pinned dependencies, backbones
 setup-dev: $(STAMPS)/dev $(STAMPS)/backbones
@@ -33,6 +33,12 @@ types: $(STAMPS)/dev
 
 bench: setup-dev  ## the figures of docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks
+
+bench-gpu: setup-dev  ## the figures of a GPU, where there is one
+	@$(BIN)/python -c "import sys; from app.engine.providers import CUDA, providers; \
+	  sys.exit(0 if CUDA in providers('cuda') else 'No CUDA device with its libraries here: nothing is measured.')"
+	$(BIN)/pytest -m gpu tests/gpu
+	$(BIN)/python -m tests.benchmarks gpu
 
 lock: $(STAMPS)/venv  ## pin every dependency again, with hashes
 	$(BIN)/uv pip compile -q --upgrade --generate-hashes --no-header --python-version 3.11 \

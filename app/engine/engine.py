@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from app.engine.canary import Canary
 from app.engine.golden import Golden
 from app.engine.lanes import Lanes
 from app.engine.memory import Memory, Use
@@ -55,7 +56,9 @@ class Engine:
 
     `max_queue` bounds the inputs that wait, all for one backbone where it is a number. Backbones live in
     `memory`; those whose ids are `pinned` are never unloaded. Methods named `..._sync` are for threads, the
-    others for an event loop; a deadline is a time of `time.monotonic`, a priority one of `app.engine.queue`.
+    others for an event loop. `gpu_streams` batches run on a GPU at a time, None: a probe says how many.
+    `device_lost` is called, once, when a GPU no longer computes. A deadline is a time of `time.monotonic`, a
+    priority one of `app.engine.queue`.
     """
 
     def __init__(
@@ -65,6 +68,8 @@ class Engine:
         lanes: int | None = None,
         max_queue: int | Limits = 4096,
         max_batch: int = 32,
+        gpu_streams: int | None = None,
+        device_lost: Callable[[], None] = lambda: None,
         providers: tuple[str, ...] = CPU,
         memory: Memory | None = None,
         pinned: Collection[str] = (),
@@ -76,9 +81,10 @@ class Engine:
         opener = open_trunk or partial(OnnxTrunk, providers=providers)
         self._trunks = Trunks(opener, self._memory, self._stays)
         limits = Limits(max_queue, max_queue, max_queue) if isinstance(max_queue, int) else max_queue
-        self._queue = Queue(limits=limits, max_batch=max_batch)
+        self._queue = Queue(limits=limits, max_batch=max_batch, gpu_streams=gpu_streams)
         self._lane_count = lanes or os.cpu_count() or 1
-        self._lanes = Lanes(self._queue, self._lane_count)
+        self._canary = Canary(device_lost)
+        self._lanes = Lanes(self._queue, self._lane_count, self._canary)
 
     async def predict(
         self,
@@ -164,8 +170,8 @@ class Engine:
 
     @property
     def closing(self) -> bool:
-        """Whether `close` has been called."""
-        return self._queue.closed
+        """Whether it takes no requests: `close` has been called, or the device is lost."""
+        return self._queue.closed or self._canary.dead
 
     def stats(self) -> EngineStats:
         """Counters of the whole engine."""
@@ -246,6 +252,8 @@ class Engine:
 
     def _put(self, work: Work) -> None:
         try:
+            if self._canary.dead:
+                raise Unavailable("The device no longer computes; try again later.", code="device_lost")
             self._queue.put(work)
         except DurianError as error:
             work.count_failure(error)

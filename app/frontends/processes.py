@@ -27,6 +27,9 @@ from app.services.container import Services
 from app.services.registry import Registry
 from app.settings import Settings
 
+DEVICE_LOST = 70
+"""How the engine's process ends when its GPU no longer computes."""
+
 
 def main(told: str) -> None:
     """Do what a post says, until SIGTERM."""
@@ -43,13 +46,19 @@ def main(told: str) -> None:
 
 def run_engine(post: Post, board: Board) -> None:
     """The sessions, the jobs, and the other ends of the front-ends' lines."""
-    process = build(Settings(), applied=board.tell)
+    process = build(Settings(), applied=board.tell, device_lost=_end_at_once)
     process.start(worker=post.worker)
     listening = socket.socket(fileno=post.listener)
     try:
         uvloop.run(_hosted(Host(process, listening, board.beat)))
     finally:
         process.close()
+
+
+def _end_at_once() -> None:
+    """The supervisor starts another process, whose context is a new one. What is in flight gets its 503 from
+    the front-ends; nothing can be closed in order while calls hang in a driver."""
+    os._exit(DEVICE_LOST)
 
 
 async def _hosted(host: Host) -> None:

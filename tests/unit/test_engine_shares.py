@@ -114,7 +114,7 @@ def test_without_shares_it_would_wait_for_all(
 def test_tenants_share_by_cost_and_not_by_count(
     play: Callable[..., list[list[bytes]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Pool, "ran", lambda *_: None)  # a fake's milliseconds are noise
+    monkeypatch.setattr(Pool, "learn", lambda *_: None)  # a fake's milliseconds are noise
 
     async def two(scene: Scene) -> None:
         for _ in range(10):

@@ -269,3 +269,18 @@ def test_tenants_and_priorities_reach_the_engine(address: tuple[socket.socket, s
         assert all(b"yields" not in batch for batch in ran[:6])
 
     run(address, test)
+
+
+def test_an_engine_whose_device_is_lost_takes_no_more(address: tuple[socket.socket, str]) -> None:
+    async def test(service: Service) -> None:
+        await service.remote.predict(distant(), CONTENTS)
+        service.engine._canary.dead = True
+        with pytest.raises(Unavailable) as refused:
+            await service.remote.predict(distant(), CONTENTS)
+        assert refused.value.code == "device_lost"
+        await service.down()  # by the next status
+        with pytest.raises(Unavailable) as away:
+            await service.remote.predict(distant(), CONTENTS)
+        assert away.value.code == "engine_away"
+
+    run(address, test)
