@@ -170,7 +170,7 @@ def test_a_gpu_runs_only_so_many_batches_at_once(
 
 
 def test_closing_ends_the_lanes_that_wait_for_the_gpu(scene: Callable[..., Scene]) -> None:
-    here = scene(lanes=3, gpu_streams=1)
+    here = scene(lanes=6, gpu_streams=1)
     here.ask(b"loaded")
     here.gpu.gate.clear()
     threads = [threading.Thread(target=here.ask, args=(b"%d" % i,)) for i in range(3)]

@@ -259,6 +259,7 @@ def test_tenants_and_priorities_reach_the_engine(address: tuple[socket.socket, s
             while service.engine.stats().waiting < before + count:
                 await asyncio.sleep(0.002)
 
+        asked.append(asyncio.create_task(service.remote.predict(distant(), [b"last of all"], priority=7)))
         await ask(100, b"yields", "acme", priority=2)
         await ask(200, b"noise", "noisy")
         await ask(1, b"quiet", "quiet")
@@ -267,6 +268,7 @@ def test_tenants_and_priorities_reach_the_engine(address: tuple[socket.socket, s
         ran = service.trunk.batches[1:]
         assert b"quiet" in ran[0] + ran[1]
         assert all(b"yields" not in batch for batch in ran[:6])
+        assert ran[-1][-1] == b"last of all"
 
     run(address, test)
 
