@@ -16,9 +16,9 @@ from app.engine.shares import Shares
 from app.engine.work import Item, Work
 from models.errors import InvalidRequest, RateLimited, TooLarge, Unavailable
 
-HIGHEST, DEFAULT, BACKGROUND = 1, 0, 99
+HIGHEST, DEFAULT, BACKGROUND = 1, 0, -1
 """Priorities: `HIGHEST` goes first of its tenant's, `DEFAULT` next, then 2, 3, ... after those of everybody;
-`BACKGROUND` is last."""
+`BACKGROUND` is last, and no client's to ask for."""
 
 _RANKS = 8
 _FIRST_OF_TENANT = 1 << 60
@@ -194,7 +194,7 @@ class Queue:
             if count:
                 waiting[key] = count
             else:
-                del waiting[key]
+                waiting.pop(key, None)  # it is gone already where a lane took the last before a withdrawal
 
     def _pool(self, work: Work) -> Pool:
         pools = self._ranks[rank_of(work.ask.priority)]
