@@ -6,8 +6,8 @@ HOST   ?= 127.0.0.1
 PORT   ?= 8000
 STAMPS := .stamps
 
-.PHONY: run demo test test-postgresql kill kill-mutants mutants soak check lint types bench sbom audit lock \
-	lock-images clean setup setup-dev setup-torch
+.PHONY: run demo test test-postgresql kill kill-mutants mutants soak check lint types bench bench-gpu sbom audit \
+	lock lock-images clean setup setup-dev setup-torch
 
 setup: $(STAMPS)/run $(STAMPS)/backbones  ## virtual environment, pinned dependencies, backbones
 setup-dev: $(STAMPS)/dev $(STAMPS)/backbones
@@ -40,6 +40,12 @@ types: $(STAMPS)/dev
 
 bench: setup-dev  ## the figures of docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks
+
+bench-gpu: setup-dev  ## the figures of a GPU, where there is one
+	@$(BIN)/python -c "import sys; from app.engine.providers import CUDA, providers; \
+	  sys.exit(0 if CUDA in providers('cuda') else 'No CUDA device with its libraries here: nothing is measured.')"
+	$(BIN)/pytest -m gpu tests/gpu
+	$(BIN)/python -m tests.benchmarks gpu
 
 kill: setup-dev  ## a hundred SIGKILLs of service, worker and children under load
 	$(BIN)/python -m tests.kill --kills 100

@@ -223,9 +223,13 @@ class Process:
 
 
 def build(
-    settings: Settings, runner: Runner | None = None, applied: Callable[[int], None] = lambda _: None
+    settings: Settings,
+    runner: Runner | None = None,
+    applied: Callable[[int], None] = lambda _: None,
+    device_lost: Callable[[], None] = lambda: None,
 ) -> Process:
-    """Every part, connected; nothing runs yet. `applied` is told of each change of what is served."""
+    """Every part, connected; nothing runs yet. `applied` is told of each change of what is served,
+    `device_lost` when a GPU no longer computes."""
     runner = runner or LocalRunner(settings.job_memory)
     ground = Ground.of(settings)
     inputs = decoders(settings, settings.lanes)  # one a lane, apart from uploads: none waits for another
@@ -234,7 +238,9 @@ def build(
         ground.shelf,
         lanes=settings.lanes,
         max_queue=Limits(settings.max_queue, settings.max_queue_tenant, settings.max_queue_model),
-        providers=providers(),
+        gpu_streams=settings.gpu_streams,
+        device_lost=device_lost,
+        providers=providers(settings.device, tensorrt=settings.tensorrt),
         memory=memory,
         pinned=settings.pinned,
         decoders=inputs,

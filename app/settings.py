@@ -70,6 +70,11 @@ class Settings(BaseSettings):
     max_json_bytes: int = Field(default=2 * MIB, description="largest body of JSON")
     max_classes: int = 5_000
     lanes: int = Field(default_factory=_cores, ge=1, description="inference threads")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where graphs run")
+    tensorrt: bool = Field(default=False, description="on a GPU: TensorRT before CUDA, where it is installed")
+    gpu_streams: int | None = Field(
+        default=None, ge=1, description="batches that run on a GPU at a time; default: 1 or 2, by a probe"
+    )
     max_queue: int = Field(default=16_384, ge=1, description="inputs waiting in the engine, a backbone")
     max_queue_tenant: int = Field(default=4_096, ge=1, description="inputs waiting in the engine, a tenant")
     max_queue_model: int = Field(default=2_048, ge=1, description="inputs waiting in the engine, a model")

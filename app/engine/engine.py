@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from app.decoding.decoders import Decoders
+from app.engine.canary import Canary
 from app.engine.golden import Golden
 from app.engine.lanes import Lanes
 from app.engine.memory import Memory, Use
@@ -56,9 +57,10 @@ class Engine:
 
     `max_queue` bounds the inputs that wait, all for one backbone where it is a number. Backbones live in
     `memory`; those whose ids are `pinned` are never unloaded. With `decoders`, pictures and sounds are
-    decoded outside this process. Methods named `..._sync` are for threads, the others for an event loop; a
-    deadline is a time of `time.monotonic`, a priority one of `app.engine.queue`. A caller waits `max_seconds`
-    at most.
+    decoded outside this process. `gpu_streams` batches run on a GPU at a time, None: a probe says how many.
+    `device_lost` is called, once, when a GPU no longer computes. Methods named `..._sync` are for threads,
+    the others for an event loop; a deadline is a time of `time.monotonic`, a priority one of
+    `app.engine.queue`. A caller waits `max_seconds` at most.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class Engine:
         lanes: int | None = None,
         max_queue: int | Limits = 4096,
         max_batch: int = 32,
+        gpu_streams: int | None = None,
+        device_lost: Callable[[], None] = lambda: None,
         providers: tuple[str, ...] = CPU,
         memory: Memory | None = None,
         pinned: Collection[str] = (),
@@ -82,9 +86,10 @@ class Engine:
         opener = open_trunk or partial(OnnxTrunk, providers=providers, decoders=decoders)
         self._trunks = Trunks(opener, self._memory, self._stays)
         limits = Limits(max_queue, max_queue, max_queue) if isinstance(max_queue, int) else max_queue
-        self._queue = Queue(limits=limits, max_batch=max_batch)
+        self._queue = Queue(limits=limits, max_batch=max_batch, gpu_streams=gpu_streams)
         self._lane_count = lanes or os.cpu_count() or 1
-        self._lanes = Lanes(self._queue, self._lane_count)
+        self._canary = Canary(device_lost)
+        self._lanes = Lanes(self._queue, self._lane_count, self._canary)
 
     async def predict(
         self,
@@ -170,15 +175,15 @@ class Engine:
 
     @property
     def closing(self) -> bool:
-        """Whether `close` has been called."""
-        return self._queue.closed
+        """Whether it takes no requests: `close` has been called, or the device is lost."""
+        return self._queue.closed or self._canary.dead
 
     def degraded(self) -> list[str]:
-        """`inference_hangs`, else `device_lost`, `cuda_unavailable`. Runs a graph on each GPU."""
+        """`inference_hangs`, else `device_lost`, `cuda_unavailable`. Runs a known batch on a GPU."""
         if self._lanes.longest() > self._max_seconds:
             return ["inference_hangs"]  # a graph that runs cannot be stopped: only the process can
         trunks = self._trunks.loaded()
-        lost = ["device_lost"] if not all(trunk.answers() for trunk in trunks) else []
+        lost = ["device_lost"] if not all(map(self._canary.sings, trunks)) else []
         return [*lost, *(["cuda_unavailable"] if any(trunk.fell_back for trunk in trunks) else [])]
 
     def stats(self) -> EngineStats:
@@ -265,6 +270,8 @@ class Engine:
 
     def _put(self, work: Work) -> None:
         try:
+            if self._canary.dead:
+                raise Unavailable("The device no longer computes; try again later.", code="device_lost")
             self._queue.put(work)
         except DurianError as error:
             work.count_failure(error)

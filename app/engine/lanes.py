@@ -6,13 +6,16 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
+from app.engine.canary import Canary
 from app.engine.heads import AffineHead, GraphHead, Outputs, TailHead, apply_affine
 from app.engine.pool import Step
 from app.engine.queue import Queue
 from app.engine.stats import Phases, Stats
+from app.engine.streams import probed_streams
 from app.engine.trunks import Trunk
 from app.engine.unknown import find_unknown
 from app.engine.work import NO_OUTPUTS, Item, Work, deliver
@@ -27,8 +30,9 @@ _clock = time.perf_counter_ns
 class Lanes:
     """`count` threads that serve one queue."""
 
-    def __init__(self, queue: Queue, count: int) -> None:
+    def __init__(self, queue: Queue, count: int, canary: Canary) -> None:
         self._queue = queue
+        self._canary = canary
         self._results = threading.Lock()
         self._since: list[float | None] = [None] * count
         self._threads = [
@@ -59,7 +63,11 @@ class Lanes:
                 log.exception("a batch of %d failed", len(step.items))
                 message = "The backbone failed on this batch; try again."
                 fail(step.items, Unavailable(message, code="inference_failed"))
-            self._since[lane] = None
+                self._canary.failed(step.items[0].work.trunk)
+            finally:
+                self._since[lane] = None
+                if not step.prepare:
+                    self._queue.ran(step.items)
             del step  # an idle lane keeps no request alive
 
     def _do(self, step: Step) -> None:
@@ -75,12 +83,21 @@ class Lanes:
         for item in items:
             item.work.started_ns = item.work.started_ns or started
         features, outputs = compute(items)
-        self._queue.ran(items, _clock() - started)
+        self._queue.learn(items, _clock() - started)
+        self._hear(items[0], features[0])
         broken = [item for item, row in zip(items, outputs, strict=True) if row is None]
         if broken:
             message = "The model's head failed on this batch; try again."
             fail(broken, Unavailable(message, code="inference_failed"))
         self._finish(items, features, outputs, find_unknown(items, features, outputs), started)
+
+    def _hear(self, item: Item, features: Features) -> None:
+        if item.prepared is None or tail_of(item) is not None:
+            return
+        trunk, tap = item.work.trunk, item.work.tap
+        if self._canary.heard(trunk, item.prepared, tap, features):
+            batch = [item.prepared] * self._queue.max_batch
+            self._queue.widen(partial(probed_streams, partial(trunk.run, batch, [tap])))
 
     def _finish(
         self,

@@ -19,6 +19,9 @@ LOOK_AHEAD = 4
 SMALLEST_SHARE = 4
 """Lanes that are free share what waits, but not in pieces below this."""
 
+GPU_BATCH = 4
+"""A GPU takes batches so many times as large: it is idle below thousands of tokens."""
+
 _LEARNING_RATE = 0.1
 _NS_PER_MS = 1e6
 
@@ -44,9 +47,6 @@ class Flow:
     def __len__(self) -> int:
         return len(self.raw) + len(self.ready)
 
-    def counts(self) -> tuple[int, int]:
-        return len(self.raw), len(self.ready)
-
     def first_turn(self) -> int:
         return min(items[0].turn for items in (self.raw, self.ready) if items)
 
@@ -57,10 +57,11 @@ class Pool:
     def __init__(self, trunk: Trunk, max_batch: int, shares: Shares) -> None:
         self._flows: dict[str, Flow] = {}
         self._shares = shares
+        self.on_gpu = trunk.device != "cpu"
         self._run_cost = trunk.run_cost
         self._padded = not trunk.card.padding_free
-        self._max_batch = max_batch
-        self._look = LOOK_AHEAD * max_batch if trunk.sizes_differ else 1
+        self._max_batch = max_batch * (GPU_BATCH if self.on_gpu else 1)
+        self._look = LOOK_AHEAD * self._max_batch if trunk.sizes_differ else 1
         self._ms_a_size = 1.0
 
     def __len__(self) -> int:
@@ -95,8 +96,8 @@ class Pool:
 
     def step(self, free_lanes: int) -> Step:
         """Preparing comes first while too little is ready to choose a batch from."""
-        raw, ready = (sum(counts) for counts in zip(*map(Flow.counts, self._flows.values()), strict=True))
-        if raw and ready < self._look:
+        raw, ready = self._counts()
+        if self.prepares():
             items = self._merged(self._share(raw, free_lanes), ready=False)
             self._remove(items, ready=False)
             return Step(True, items)
@@ -110,10 +111,22 @@ class Pool:
         self._remove(items, ready=True)
         return Step(False, items)
 
-    def ran(self, size: int, ns: int) -> None:
+    def prepares(self) -> bool:
+        """Whether the next step is to prepare."""
+        raw, ready = self._counts()
+        return bool(raw) and ready < self._look
+
+    def learn(self, size: int, ns: int) -> None:
         """Learn what a unit of size costs, from a batch of so much that took so long; a hitch is no price."""
         seen = min(ns / _NS_PER_MS / max(1, size), 2 * self._ms_a_size)
         self._ms_a_size += _LEARNING_RATE * (seen - self._ms_a_size)
+
+    def _counts(self) -> tuple[int, int]:
+        raw = ready = 0
+        for flow in self._flows.values():
+            raw += len(flow.raw)
+            ready += len(flow.ready)
+        return raw, ready
 
     def _cost(self, item: Item) -> float:
         return item.prepare_ns / _NS_PER_MS + item.size * self._ms_a_size

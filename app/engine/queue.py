@@ -8,7 +8,7 @@ The order of it all is decided in docs/adr/0008.
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 
 from app.engine.pool import Pool, Step
@@ -16,9 +16,9 @@ from app.engine.shares import Shares
 from app.engine.work import Item, Work
 from models.errors import InvalidRequest, RateLimited, TooLarge, Unavailable
 
-HIGHEST, DEFAULT, BACKGROUND = 1, 0, 99
+HIGHEST, DEFAULT, BACKGROUND = 1, 0, -1
 """Priorities: `HIGHEST` goes first of its tenant's, `DEFAULT` next, then 2, 3, ... after those of everybody;
-`BACKGROUND` is last."""
+`BACKGROUND` is last, and no client's to ask for."""
 
 _RANKS = 8
 _FIRST_OF_TENANT = 1 << 60
@@ -54,8 +54,11 @@ class Queue:
     worth. So a request of a thousand inputs does not hold up the single ones behind it, nor they it.
     """
 
-    def __init__(self, *, limits: Limits, max_batch: int) -> None:
+    def __init__(self, *, limits: Limits, max_batch: int, gpu_streams: int | None = None) -> None:
         self.limits = limits
+        self._gpu_streams = gpu_streams or 1
+        self._gpu_free = self._gpu_streams
+        self._probed = gpu_streams is not None
         self.max_batch = max_batch
         # By digest: an idle pool must not keep its backbone in memory.
         self._ranks: tuple[dict[str, Pool], ...] = tuple({} for _ in range(_RANKS))
@@ -102,7 +105,7 @@ class Queue:
         """Wait for something to do; None when closed and empty."""
         with self._changed:
             while (pool := self._next()) is None:
-                if self.closed:
+                if self.closed and not any(map(len, self._pools())):
                     return None
                 self._idle += 1
                 self._changed.wait()
@@ -110,14 +113,42 @@ class Queue:
             self._now += 1
             step = pool.step(self._idle + 1)
             if not step.prepare:
+                self._gpu_free -= pool.on_gpu
                 for item in step.items:
                     self._count(item.work, -1)
             return step
 
-    def ran(self, items: list[Item], ns: int) -> None:
-        """Learn from a batch how long its backbone takes."""
+    def ran(self, items: list[Item]) -> None:
+        """A batch has left its device, whatever became of it."""
+        if items[0].work.trunk.device != "cpu":
+            with self._changed:
+                self._gpu_free += 1
+                if self.closed:
+                    self._changed.notify_all()  # there may be nothing left to wait for
+                else:
+                    self._changed.notify()
+
+    def widen(self, probe: Callable[[], int]) -> None:
+        """Let as many batches run on the GPU at a time as `probe` finds; once, where it was not set."""
         with self._changed:
-            self._pool(items[0].work).ran(sum(item.size for item in items), ns)
+            if self._probed:
+                return
+            self._probed = True
+        more = probe() - self._gpu_streams
+        with self._changed:
+            self._gpu_streams += more
+            self._gpu_free += more
+            self._changed.notify(max(0, more))
+
+    @property
+    def gpu_streams(self) -> int:
+        """Batches that may run on a GPU at a time."""
+        return self._gpu_streams
+
+    def learn(self, items: list[Item], ns: int) -> None:
+        """From a batch that ran, how long its backbone takes."""
+        with self._changed:
+            self._pool(items[0].work).learn(sum(item.size for item in items), ns)
 
     def withdraw(self, work: Work) -> None:
         """Forget what still waits of a request that is over."""
@@ -163,7 +194,7 @@ class Queue:
             if count:
                 waiting[key] = count
             else:
-                del waiting[key]
+                waiting.pop(key, None)  # it is gone already where a lane took the last before a withdrawal
 
     def _pool(self, work: Work) -> Pool:
         pools = self._ranks[rank_of(work.ask.priority)]
@@ -175,9 +206,13 @@ class Queue:
     def _pools(self) -> Iterator[Pool]:
         return (pool for pools in self._ranks for pool in pools.values())
 
+    def _may_step(self, pool: Pool) -> bool:
+        """Lanes prepare at any time, but a GPU runs only so many batches at once: larger ones then."""
+        return not pool.on_gpu or self._gpu_free > 0 or pool.prepares()
+
     def _next(self) -> Pool | None:
         for pools in self._ranks:
-            waiting = [pool for pool in pools.values() if len(pool)]
+            waiting = [pool for pool in pools.values() if len(pool) and self._may_step(pool)]
             if waiting:
                 return min(waiting, key=Pool.place) if len(waiting) > 1 else waiting[0]
         return None

@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from app.decoding.decoders import Decoders
@@ -32,7 +31,6 @@ LOADERS = 4
 """Backbones that load at a time. A load takes a second or two of one core and thrice the graph's memory, so
 a slow one must not hold up the others, nor all of them come at once."""
 
-_CANARY_TOLERANCE = 0.02
 MIB = 1024 * 1024
 log = logging.getLogger(__name__)
 
@@ -56,14 +54,6 @@ class Runnable(Protocol):
     def run(self, batch: Sequence[Prepared], taps: Sequence[str]) -> dict[str, Features]: ...
     def edges(self, batch: Sequence[Prepared], tap: str) -> dict[str, NDArray[Any]]: ...
     def device(self) -> Device: ...
-
-
-class Canary(NamedTuple):
-    """An input that ran, and what it gave at a tap: a device that is lost does not repeat it."""
-
-    prepared: Prepared
-    tap: str
-    features: Features
 
 
 class OnnxTrunk:
@@ -126,30 +116,14 @@ class Trunk:
         self.nbytes = runnable.nbytes
         self.stats = stats
         self.fell_back: bool = getattr(runnable, "fell_back", False)
-        self._canary: Canary | None = None
         self._runnable = runnable
         self._grown = grown
 
     def run(self, batch: Sequence[Prepared], taps: Sequence[str]) -> dict[str, Features]:
         """Features of a batch, each tap [n, D]."""
         features = self._runnable.run(batch, taps)
-        if self._canary is None and self.device == "cuda":
-            self._canary = Canary(batch[0], taps[0], features[taps[0]][0].copy())
         self._weigh()
         return features
-
-    def answers(self) -> bool:
-        """Whether the device still gives what it gave. True on a CPU, which is never lost."""
-        canary = self._canary
-        if canary is None:
-            return True
-        try:
-            [got] = self._runnable.run([canary.prepared], [canary.tap])[canary.tap]
-        except Exception:
-            log.exception("the device failed on an input that it has answered before")
-            return False
-        scale = float(np.abs(canary.features).max())
-        return bool((np.abs(got - canary.features) <= _CANARY_TOLERANCE * scale).all())  # false for NaN
 
     def edges(self, batch: Sequence[Prepared], tap: str) -> dict[str, NDArray[Any]]:
         """What the tails that begin at `tap` are fed, each tensor [n, ...]."""

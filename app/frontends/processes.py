@@ -30,6 +30,8 @@ from app.services.registry import Registry
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
+DEVICE_LOST = 70
+"""How the engine's process ends when its GPU no longer computes."""
 
 
 def main(told: str) -> None:
@@ -48,7 +50,7 @@ def main(told: str) -> None:
 
 def run_engine(post: Post, board: Board) -> None:
     """The sessions, the jobs, and the other ends of the front-ends' lines."""
-    process = build(Settings(), applied=board.tell)
+    process = build(Settings(), applied=board.tell, device_lost=_end_at_once)
     process.start(worker=post.worker)
     listening = socket.socket(fileno=post.listener)
     try:
@@ -58,6 +60,12 @@ def run_engine(post: Post, board: Board) -> None:
         os._exit(1)  # closing would wait for the device
     finally:
         process.close()
+
+
+def _end_at_once() -> None:
+    """The supervisor starts another process, whose context is a new one. What is in flight gets its 503 from
+    the front-ends; nothing can be closed in order while calls hang in a driver."""
+    os._exit(DEVICE_LOST)
 
 
 async def _hosted(host: Host) -> None:

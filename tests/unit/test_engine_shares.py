@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 
 import pytest
@@ -13,8 +14,11 @@ import pytest
 from app.engine.engine import Engine
 from app.engine.model import LoadedModel
 from app.engine.pool import Pool
-from app.engine.queue import Limits
+from app.engine.queue import BACKGROUND, Limits, Queue, rank_of
 from app.engine.shares import Shares
+from app.engine.stats import Stats
+from app.engine.trunks import Trunk
+from app.engine.work import Ask, Work
 from models.errors import DeadlineExceeded, RateLimited, TooLarge
 from tests.trunks import FakeShelf, FakeTrunk, card, loaded, manifest
 
@@ -114,7 +118,7 @@ def test_without_shares_it_would_wait_for_all(
 def test_tenants_share_by_cost_and_not_by_count(
     play: Callable[..., list[list[bytes]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Pool, "ran", lambda *_: None)  # a fake's milliseconds are noise
+    monkeypatch.setattr(Pool, "learn", lambda *_: None)  # a fake's milliseconds are noise
 
     async def two(scene: Scene) -> None:
         for _ in range(10):
@@ -249,3 +253,23 @@ def test_one_bad_input_drops_the_rest_of_its_request(play: Callable[..., list[li
         await scene.waiting(301)
 
     assert sum(map(len, play(bad))) < 3 * BATCH
+
+
+def test_a_withdrawal_may_come_just_after_the_lane() -> None:
+    trunk = Trunk(FakeTrunk(TEXT), Stats(), lambda: None)
+    queue = Queue(limits=Limits(9, 9, 9), max_batch=BATCH)
+    work = Work(Ask([b"x"]), trunk, "top", Future())
+    queue.put(work)
+    prepared = queue.take()
+    assert prepared is not None
+    queue.put_back(prepared.items)
+    assert queue.take() is not None
+    work.queued = 1  # as it was read outside the lock, before the lane took it
+    queue.withdraw(work)
+    assert queue.waiting(background=False) == 0
+
+
+def test_no_client_asks_for_the_background() -> None:
+    ranks = [rank_of(priority) for priority in (1, 0, 2, 3, 7, 8, 99, 10**9)]
+    assert ranks == [0, 0, 1, 2, 6, 6, 6, 6]
+    assert rank_of(BACKGROUND) > max(ranks)

@@ -261,6 +261,7 @@ def test_tenants_and_priorities_reach_the_engine(address: tuple[socket.socket, s
             while service.engine.stats().waiting < before + count:
                 await asyncio.sleep(0.002)
 
+        asked.append(asyncio.create_task(service.remote.predict(distant(), [b"last of all"], priority=7)))
         await ask(100, b"yields", "acme", priority=2)
         await ask(200, b"noise", "noisy")
         await ask(1, b"quiet", "quiet")
@@ -269,5 +270,21 @@ def test_tenants_and_priorities_reach_the_engine(address: tuple[socket.socket, s
         ran = service.trunk.batches[1:]
         assert b"quiet" in ran[0] + ran[1]
         assert all(b"yields" not in batch for batch in ran[:6])
+        assert ran[-1][-1] == b"last of all"
+
+    run(address, test)
+
+
+def test_an_engine_whose_device_is_lost_takes_no_more(address: tuple[socket.socket, str]) -> None:
+    async def test(service: Service) -> None:
+        await service.remote.predict(distant(), CONTENTS)
+        service.engine._canary.dead = True
+        with pytest.raises(Unavailable) as refused:
+            await service.remote.predict(distant(), CONTENTS)
+        assert refused.value.code == "device_lost"
+        await service.down()  # by the next status
+        with pytest.raises(Unavailable) as away:
+            await service.remote.predict(distant(), CONTENTS)
+        assert away.value.code == "engine_away"
 
     run(address, test)

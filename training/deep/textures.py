@@ -25,7 +25,7 @@ def texture(height: int, width: int, rng: Generator) -> Array:
     if rng.random() < _BLOTS:
         tones = np.where(tones > 0.5 * rng.standard_normal(), 1.0, -1.0)
     colour = 0.5 * (rng.random(3) + rng.random())
-    return np.clip(colour + rng.uniform(0.02, 0.3) * tones.transpose(1, 2, 0), 0, 1)
+    return np.asarray(np.clip(colour + rng.uniform(0.02, 0.3) * tones.transpose(1, 2, 0), 0, 1))
 
 
 def _coloured(white: Array, steepness: float) -> Array:
@@ -39,7 +39,8 @@ def _coloured(white: Array, steepness: float) -> Array:
 
 def on_texture(x: Array, rng: Generator) -> Array:
     """The picture's difference to a texture, its mixture with one, or their sum."""
-    behind, way = texture(*x.shape[:2], rng), rng.random()
+    height, width, _ = x.shape
+    behind, way = texture(height, width, rng), rng.random()
     if way < _DIFFERENCE:
         return np.abs(behind - rng.uniform(0.7, 1) * x)
     if way < _DIFFERENCE + _MIXTURE:
