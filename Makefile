@@ -6,7 +6,7 @@ HOST   ?= 127.0.0.1
 PORT   ?= 8000
 STAMPS := .stamps
 
-.PHONY: run demo test test-postgresql check lint types bench lock lock-images clean setup setup-dev setup-torch
+.PHONY: run demo test test-postgresql image-test check lint types bench lock lock-images clean setup setup-dev setup-torch
 
 setup: $(STAMPS)/run $(STAMPS)/backbones  ## virtual environment, pinned dependencies, backbones
 setup-dev: $(STAMPS)/dev $(STAMPS)/backbones
@@ -33,6 +33,9 @@ lint: $(STAMPS)/dev
 
 types: $(STAMPS)/dev
 	$(BIN)/mypy
+
+image-test: setup-dev  ## build both images, start them, run the demo against them (root, buildah, minutes)
+	$(BIN)/python -m tests.image
 
 bench: setup-dev  ## the figures of docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks
