@@ -37,7 +37,7 @@ def test_the_toml_file_may_have_another_name(folder: Path, monkeypatch: pytest.M
     monkeypatch.setenv("DURIAN_CONFIG", "other.toml")
     assert Settings().lanes == 7
     monkeypatch.setenv("DURIAN_CONFIG", "none.toml")
-    with pytest.raises(InvalidInput, match="DURIAN_CONFIG: there is no file none.toml"):
+    with pytest.raises(InvalidInput, match=r"DURIAN_CONFIG: there is no file none\.toml"):
         Settings()
 
 
