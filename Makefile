@@ -6,8 +6,8 @@ HOST   ?= 127.0.0.1
 PORT   ?= 8000
 STAMPS := .stamps
 
-.PHONY: run demo test test-postgresql kill kill-mutants mutants soak check lint types bench bench-gpu sbom audit \
-	lock lock-images clean setup setup-dev setup-torch
+.PHONY: run demo test test-postgresql image-test kill kill-mutants mutants soak check lint types bench bench-gpu \
+	sbom audit lock lock-images clean setup setup-dev setup-torch
 
 setup: $(STAMPS)/run $(STAMPS)/backbones  ## virtual environment, pinned dependencies, backbones
 setup-dev: $(STAMPS)/dev $(STAMPS)/backbones
@@ -37,6 +37,9 @@ lint: $(STAMPS)/dev
 
 types: $(STAMPS)/dev
 	$(BIN)/mypy
+
+image-test: setup-dev  ## build both images, start them, run the demo against them (root, buildah, minutes)
+	$(BIN)/python -m tests.image
 
 bench: setup-dev  ## the figures of docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks

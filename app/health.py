@@ -1,33 +1,35 @@
-"""`python -m app.health api | worker`: the container's health check. Exit status 0 is well, 1 is not."""
+"""`python -m app.health api [ADDRESS] | worker`: the container's health check, by its exit status."""
 
 from __future__ import annotations
 
+import http.client
 import os
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 BEAT = "worker.beat"
 """A file in the data folder that a worker touches every few seconds."""
 
 SILENT_SECONDS = 60.0
-_ADDRESS = "http://127.0.0.1:8000/health"
+_ADDRESS = "127.0.0.1:8000"
 _TIMEOUT = 4.0
 
 
-def main(part: str) -> int:
+def main(part: str, address: str = _ADDRESS) -> int:
     """Whether the service, or the worker, of this container is well."""
-    return 0 if (_worker() if part == "worker" else _api()) else 1
+    return 0 if (_worker() if part == "worker" else _api(address)) else 1
 
 
-def _api() -> bool:
+def _api(address: str) -> bool:
+    connection = http.client.HTTPConnection(address, timeout=_TIMEOUT)
     try:
-        with urllib.request.urlopen(_ADDRESS, timeout=_TIMEOUT) as answer:
-            return int(answer.status) == 200
-    except (urllib.error.URLError, OSError):
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    except (http.client.HTTPException, OSError):
         return False
+    finally:
+        connection.close()
 
 
 def _worker() -> bool:
@@ -39,4 +41,4 @@ def _worker() -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -59,11 +59,12 @@ def _start(folder: Path) -> tuple[subprocess.Popen[bytes], str, Path]:
     # Settings of the caller's own service (its database above all) must not reach this one.
     env = {name: value for name, value in os.environ.items() if name in _KEPT or name[:7] != "DURIAN_"}
     command = [sys.executable, "-m", "app", "serve", "--host", "127.0.0.1", "--port", str(port)]
-    log = folder / "service.log"
+    log, config = folder / "service.log", folder / "durian.toml"
+    config.touch()
     with log.open("wb") as out:
         process = subprocess.Popen(  # noqa: S603 (our own module)
             command,
-            env=env | {"DURIAN_DATA": str(folder / "data")},
+            env=env | {"DURIAN_DATA": str(folder / "data"), "DURIAN_CONFIG": str(config)},
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches the demo alone, which then stops the service

@@ -106,8 +106,10 @@ def test_the_callers_own_settings_do_not_reach_the_demos_service(
     monkeypatch.setenv("DURIAN_EMBEDDED_BACKBONES", "/srv/backbones")
     monkeypatch.setattr(demo_service.subprocess, "Popen", lambda *_, **options: started.update(options))
     demo_service._start(tmp_path)
+    assert Path(started["env"]["DURIAN_CONFIG"]).read_text() == ""  # nor does a durian.toml beside them
     ours = {name: value for name, value in started["env"].items() if name.startswith("DURIAN_")}
     assert ours == {
+        "DURIAN_CONFIG": str(tmp_path / "durian.toml"),
         "DURIAN_DATA": str(tmp_path / "data"),
         "DURIAN_EMBEDDED_BACKBONES": "/srv/backbones",
     }

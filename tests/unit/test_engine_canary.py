@@ -216,7 +216,7 @@ def test_the_probe_widens_the_queue_once_and_a_failing_one_costs_its_batch(
 
 
 def test_tensorrt_is_taken_where_it_is_asked_for_and_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(providers_module, "_has_nvidia_device", lambda: True)
+    monkeypatch.setattr(providers_module, "has_nvidia_device", lambda: True)
     monkeypatch.setattr(providers_module.ort, "preload_dlls", lambda: None)
     known = [TENSORRT, CUDA, *CPU]
     monkeypatch.setattr(providers_module.ort, "get_available_providers", lambda: known)
@@ -230,7 +230,7 @@ def test_tensorrt_is_taken_where_it_is_asked_for_and_there(monkeypatch: pytest.M
 def test_without_a_device_the_cpu_serves_and_the_log_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(providers_module, "_has_nvidia_device", lambda: False)
+    monkeypatch.setattr(providers_module, "has_nvidia_device", lambda: False)
     assert providers() == CPU
     assert not caplog.messages
     assert providers("cuda") == CPU

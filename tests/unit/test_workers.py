@@ -135,6 +135,5 @@ def test_the_health_check_of_a_worker(tmp_path: Path, monkeypatch: pytest.Monkey
     assert health.main("worker") == 1
 
 
-def test_the_health_check_of_a_service_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "_ADDRESS", "http://127.0.0.1:9/health")
-    assert health.main("api") == 1
+def test_the_health_check_of_a_service_that_is_not_there() -> None:
+    assert health.main("api", "127.0.0.1:9") == 1
