@@ -53,9 +53,9 @@ class Database:
 
     @contextmanager
     def read(self, *, hasty: bool = False) -> Iterator[Session]:
-        """`hasty`: for who holds up others while it waits for a lock."""
+        """`hasty`: for who holds up others while it waits. That it had to give up is no trouble yet."""
         engine = self._hasty if hasty else self.engine
-        with self._reported("read"), Session(engine, expire_on_commit=False) as session:
+        with self._reported("hasty" if hasty else "read"), Session(engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
@@ -84,7 +84,8 @@ class Database:
             raise
         except (DatabaseError, InterfaceError, PoolTimeout) as error:
             problem = named(error)
-            self.trouble.note(kind, problem.code)
+            if kind != "hasty":
+                self.trouble.note(kind, problem.code)
             raise problem from error
         self.trouble.over(kind)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from app.main import Ground
 from app.services.leases import Leases
 from app.services.sweep import Sweeper
 from app.settings import Settings
+from models.errors import Unavailable
 from models.store import TEMPORARY, BlobStore
 from tests.job_rows import job_row
 
@@ -110,6 +112,23 @@ def test_a_jump_of_the_clock_takes_no_lease_and_keeps_none(tmp_path: Path, jump:
     assert [leases.look() for clock[0] in (30.0, 35.0, 40.5)][-1] == ["ftjob-1"]
     with db.write() as session:
         assert queue.claim(session, "other", wall + jump, 15.0) is not None
+    db.close()
+
+
+def test_who_is_in_haste_gives_up_soon_and_that_is_no_trouble(tmp_path: Path) -> None:
+    db = Database(f"sqlite:///{tmp_path / 'durian.sqlite'}")
+    db.migrate()
+    lock = sqlite3.connect(tmp_path / "durian.sqlite", isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(Unavailable), db.read(hasty=True) as session:
+        queue.leases(session)
+    assert db.trouble.degraded() == []
+    with pytest.raises(Unavailable):
+        db.probe()
+    assert db.trouble.degraded() == ["database"]
+    lock.close()
+    db.probe()
+    assert db.trouble.degraded() == []
     db.close()
 
 
