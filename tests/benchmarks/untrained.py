@@ -20,7 +20,8 @@ _UNITS = 96
 
 def write_untrained(folder: Path, side: int, seed: int) -> BackboneChoice:
     """Three convolutions, two of them pooled, and a layer of 96 units, for pictures of `side` x `side`."""
-    data = _graph(_weights(side, seed), side)
+    weights = _weights(side, seed)
+    data = _graph(weights, side)
     card = BackboneCard(
         id="image/untrained",
         modality="image",
@@ -33,7 +34,7 @@ def write_untrained(folder: Path, side: int, seed: int) -> BackboneChoice:
             Tap(name="top", dim=_UNITS, depth=1.0),
         ),
         default_tap="top",
-        parameters=0,
+        parameters=sum(array.size for array in weights.values()),
         licence="none",
         source="random weights",
         files={GRAPH: sha256(data)},
