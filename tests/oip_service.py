@@ -20,6 +20,7 @@ from app.api.gate import Gate
 from app.api.load import Load
 from app.engine.engine import Engine
 from app.services.catalogue import Catalogue
+from app.services.health import Health
 from app.services.keys import Identity
 from app.services.rates import Rates
 from app.services.serving import Serving
@@ -70,7 +71,7 @@ def oip_service_of(max_queue: int = 64) -> Iterator[OipService]:
                 TENANT, name, version, lambda m=made_for, v=version: loaded(m, seed=v, version=v)
             )
         catalogue.set_alias(TENANT, name, "live", 2)
-    parts = SimpleNamespace(serving=Serving(engine, catalogue), shelf=shelf)
+    parts = SimpleNamespace(serving=Serving(engine, catalogue), shelf=shelf, health=Health((), ()))
     inner = FastAPI()
     inner.state.services = parts
     for router in (oip.router, predictions.router):
