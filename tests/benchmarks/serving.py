@@ -22,7 +22,7 @@ from models.runtime import Backbone
 from models.shelf import SHIPPED, Shelf
 from tests.benchmarks.drive import Drive, Target, drive
 from tests.benchmarks.examples import Examples
-from tests.benchmarks.registry import Broken, Peer, Setup
+from tests.benchmarks.registry import Broken, Peer
 from tests.benchmarks.service import cpu_seconds, fit, processes, upload
 from training.backbones.variants.make import add_variant
 
@@ -150,7 +150,7 @@ def durian(client: Client, backbone: str, chosen: Examples, inputs: Sequence[obj
 
 
 @contextmanager
-def with_int8(setup: Setup, backbone: str, task: Examples) -> Iterator[tuple[Path, str]]:
+def with_int8(backbone: str, task: Examples) -> Iterator[tuple[Path, str]]:
     """A folder of backbones that a service started meanwhile uses: the embedded ones, and the int8 variant
     of one, calibrated and measured on `task`. Gives the folder and the variant's id."""
     embedded = Settings().embedded_backbones.resolve()

@@ -31,7 +31,7 @@ def peers(setup: Setup) -> Iterator[Row]:
     examples = texts().classes(_CLASSES)
     chosen, rest = examples.split(_SHOTS, seed=0)
     with ExitStack() as stack:
-        root, int8 = stack.enter_context(with_int8(setup, MINILM, texts()))
+        root, int8 = stack.enter_context(with_int8(MINILM, texts()))
         cores = Cores.split()
         with pinned(cores.serving):
             client = stack.enter_context(temporary_service())

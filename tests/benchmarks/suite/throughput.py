@@ -36,7 +36,7 @@ def throughput(setup: Setup) -> Iterator[Row]:
     bare session have one core, the clients another, where there are two.
     """
     with ExitStack() as stack:
-        root, int8 = stack.enter_context(with_int8(setup, MINILM, texts()))
+        root, int8 = stack.enter_context(with_int8(MINILM, texts()))
         cores = Cores.split()
         with pinned(cores.serving):
             client = stack.enter_context(temporary_service())
