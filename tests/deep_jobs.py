@@ -24,6 +24,7 @@ from training.methods import find
 POINTS, LOW, TOP = 8, 4, 6
 CLASSES = 2
 ID = "signal/blind"
+_BRIEF = {"steps": 8, "folds": 2, "time_budget_s": 600.0}  # a busy machine may not cut the steps
 
 
 def weights(seed: int = 3) -> dict[str, np.ndarray]:
@@ -112,7 +113,7 @@ def run(root: Path, method: str, data: Any = None, **more: Any) -> Fitted:
     jobs = SignalJobs(root, [folder])
     task = more.pop("task", "classification")
     given = more.pop("hyperparameters", {})
-    given = {"steps": 8, "folds": 2, **given} if "steps" in _fields(method) else given
+    given = {**_BRIEF, **given} if "steps" in _fields(method) else given
     training = jobs.store(task, *(data or seen(24, 0)))
     return jobs.run(task, training, method=method, hyperparameters=given, **more)
 

@@ -85,7 +85,7 @@ def test_conservative_training_keeps_to_its_parent(root: Path, method: str) -> N
     """A parent that has it all wrong is believed when nearly all the weight lies on it, and that is told."""
     given = {"learning_rate": 0.01, "steps": 20} if method == "finetune" else {}
     parent = run(root, method, flipped(seen(40, 0)), hyperparameters=given)
-    free = {"learning_rate": 0.02, "head_rate": 0.1, "steps": 40}
+    free = {"learning_rate": 0.02, "head_rate": 0.1, "steps": 80}
     believer = after(parent, "output_kl", seen(24, 1), **free, rho=0.99)
     doubter = after(parent, "output_kl", seen(24, 1), **free, rho=0.0)
     assert accuracy(believer, seen(100, 2)) < 0.2

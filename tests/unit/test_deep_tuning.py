@@ -13,7 +13,7 @@ from tests import deep_jobs
 from tests.deep_jobs import accuracy, answers, head, run, seen, stored, unseen, weights
 from tests.signal_jobs import Fitted
 
-pytest.importorskip("torch", reason="training below the top needs torch")
+torch = pytest.importorskip("torch", reason="training below the top needs torch")
 
 TAILS = ("finetune", "first_layers", "l2_sp", "output_kl", "lora")
 STILL = {"learning_rate": 1e-12, "head_rate": 1e-12, "steps": 1}
@@ -46,6 +46,18 @@ def test_equal_jobs_give_equal_artefacts(root: Path, method: str) -> None:
     first, second = (run(root, method, hyperparameters={"learning_rate": 0.01}) for _ in range(2))
     assert first.manifest.digest == second.manifest.digest
     assert first.manifest.head.kind == "tail"
+
+
+def test_the_job_says_how_many_threads_and_not_the_machine(root: Path) -> None:
+    """How many share a sum decides how it is rounded: equal jobs would differ between machines."""
+    before = torch.get_num_threads()
+    try:
+        for threads in (2, 1):
+            torch.set_num_threads(3)
+            run(root, "finetune", hyperparameters={"steps": 1}, threads=threads)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("method", TAILS)
@@ -153,9 +165,9 @@ def test_the_estimate_is_out_of_fold(root: Path) -> None:
     """Labels at random can be learnt by heart, but not foreseen."""
     given = {"learning_rate": 0.1, "head_rate": 0.1, "steps": 150, "blocks": "all"}
     found = run(root, "finetune", chance(40), hyperparameters=given)
-    assert accuracy(found, chance(40)) > 0.85
+    assert accuracy(found, chance(40)) > 0.95
     assert found.report.estimate.value is not None
-    assert found.report.estimate.value < 0.8
+    assert found.report.estimate.value < 0.85
     assert found.report.estimate.n == 40
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from models.manifest import Output
 from training.calibrate import temperature
 from training.deep.graft import Graft, Layer, assemble
-from training.deep.loop import Course, Moment, predict, task_loss, train
+from training.deep.loop import Course, Moment, predict, settle, task_loss, train
 from training.deep.material import Ground, groups
 from training.deep.network import Network
 from training.deep.settings import DeepHyperparameters, steps_for
@@ -179,7 +179,7 @@ class _Work:
 
     def train(self, learn: NDArray[np.int64], number: int) -> tuple[Network, int]:
         """A network trained on the rows `learn` of all; and the steps that took."""
-        torch.manual_seed(self.job.spec.seed + number)
+        settle(self.job.spec.seed + number, self.job.spec.threads)
         network, loss = self._network(learn), JointLoss(self.tasks)
         course = Course(
             steps=steps_for(self.given, len(learn)),

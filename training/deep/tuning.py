@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from training.calibrate import temperature
 from training.deep.augment import copies_of, vary
 from training.deep.graft import Graft, assemble, scaled
-from training.deep.loop import Course, Extra, predict, train
+from training.deep.loop import Course, Extra, predict, settle, train
 from training.deep.material import Ground, groups
 from training.deep.network import Network
 from training.deep.parent import overlap, parent_head
@@ -185,7 +185,7 @@ class _Work:
         """A network trained on the rows `learn`; and the steps that took."""
         import torch
 
-        torch.manual_seed(self.job.spec.seed + number)
+        settle(self.job.spec.seed + number, self.job.spec.threads)
         problem = self.ground.problem
         network = self.tuning.build(self.tail, self.ground, problem.take(learn))
         extras = self.tuning.extras(network, self.rows, problem)
