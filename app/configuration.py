@@ -18,8 +18,8 @@ _FROM_FILE = "_FILE"
 CONFIG = "DURIAN_CONFIG"
 """Names the TOML file; without it `durian.toml` of the working directory, if there is one."""
 
-OTHERS = frozenset({"DURIAN_URL", "DURIAN_API_KEY", CONFIG})
-"""Variables that are no settings of the service: the client's, and the above."""
+OTHERS = frozenset({"DURIAN_URL", "DURIAN_API_KEY", "DURIAN_LOG", CONFIG})
+"""Variables that are no settings of the service: the client's, how to log, and the above."""
 
 _TESTS = "DURIAN_TEST_"
 
