@@ -69,6 +69,11 @@ def _reason(first: dict[str, Any]) -> str:
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
+    return http(request, error)
+
+
+def http(request: Request, error: HTTPException) -> JSONResponse:
+    """The answer to a refusal of the framework's, such as of a form with too many parts."""
     if isinstance(error.__cause__, DurianError):
         return answer(request, error.__cause__)
     if error.status_code == 404:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from fastapi import Request, Response
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import faults, oip, predictions
@@ -53,6 +54,8 @@ class Quick:
             response = await shortcut.handler(self.services, scope["state"]["tenant"], request)
         except DurianError as error:
             response = faults.durian(request, error)
+        except HTTPException as error:
+            response = faults.http(request, error)
         if response is None:
             await self.app(scope, _again(await request.body(), receive), send)
         else:

@@ -291,6 +291,7 @@ def test_a_forked_job_runs_and_a_cancelled_one_leaves_no_process(settings: Setti
 
     rows = [{"input": signal(i % 2, i), "label": f"class {i % 300}"} for i in range(3_000)]
     file = process.services.files.create(TENANT, "s.jsonl", jsonl(rows), "fine-tune", None, None)
+    warm |= children()  # those that decode uploads
     slow = process.services.jobs.create(TENANT, JobRequest("signal/raw", file.id)).id
     child = until(lambda: children() - warm, 30)
     process.services.jobs.cancel(TENANT, slow)

@@ -20,6 +20,7 @@ from app.engine.engine import BackboneStats, EngineStats
 from app.engine.memory import Use
 from app.engine.stats import Counters
 from app.services.metrics import Metrics
+from app.services.requests import Requests
 from app.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,10 +151,13 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def series(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """Every name that the service's metrics have."""
-    db = Database(f"sqlite:///{tmp_path_factory.mktemp('metrics') / 'durian.sqlite'}")
+    folder = tmp_path_factory.mktemp("metrics")
+    db = Database(f"sqlite:///{folder / 'durian.sqlite'}")
     db.migrate()
     stats = EngineStats("cpu", 1, 0, 0, 1, (Use("head", 0, 0, 0),), (BackboneStats("a/b", "1", Counters()),))
-    text = Metrics(SimpleNamespace(stats=lambda: stats), db, lambda: {"engine": 0}).render().decode()
+    engine = SimpleNamespace(stats=lambda: stats)
+    metrics = Metrics(engine, db, folder / "features.sqlite", Requests(), list, lambda: {"engine": 0})
+    text = metrics.render().decode()
     db.close()
     return {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
 

@@ -10,6 +10,7 @@ import pytest
 from app.engine.limit import memory_limit
 from app.engine.memory import Memory, Slot, Use
 from app.settings import Settings
+from models.errors import InvalidInput
 
 MIB = 1024 * 1024
 
@@ -164,5 +165,5 @@ def test_the_settings_are_read_as_people_write_them(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("DURIAN_PINNED", "")
     assert (Settings().memory_budget, Settings().pinned) == (1_000_000, ())
     monkeypatch.setenv("DURIAN_MEMORY_BUDGET", "0")
-    with pytest.raises(ValueError, match="memory_budget"):
+    with pytest.raises(InvalidInput, match="MEMORY_BUDGET"):
         Settings()

@@ -44,7 +44,7 @@ async def answered(services: Any, tenant: str, request: Request) -> Response:
 
 @pytest.fixture(autouse=True)
 def handlers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(quick._EXACT, "/v1/predictions", answered)
+    monkeypatch.setitem(quick._EXACT, "/v1/predictions", quick.Shortcut("/v1/predictions", answered))
 
 
 def test_the_handler_answers_and_nothing_reaches_the_app() -> None:
@@ -69,7 +69,7 @@ def test_errors_have_the_shape_and_headers_of_other_routes(monkeypatch: pytest.M
     async def refuse(services: Any, tenant: str, request: Request) -> Response:
         raise RateLimited("Too many.", code="queue_full")
 
-    monkeypatch.setitem(quick._EXACT, "/v1/predictions", refuse)
+    monkeypatch.setitem(quick._EXACT, "/v1/predictions", quick.Shortcut("/v1/predictions", refuse))
     start, body = ask("/v1/predictions")[0]
     error = json.loads(body["body"])["error"]
     assert (start["status"], error["code"], error["request_id"]) == (429, "queue_full", "abc")

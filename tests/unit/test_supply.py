@@ -95,6 +95,7 @@ def test_nothing_takes_an_address_to_fetch() -> None:
     for folder in ("api", "services", "engine", "db", "runners", "frontends"):
         serving += (ROOT / "app" / folder).rglob("*.py")
     assert len(serving) > 100
+    serving.remove(ROOT / "app" / "health.py")  # a container's probe: a process of its own that asks this one
     for path in serving:
         text = path.read_text()
         assert not any(f"import {name}" in text or f"from {name}" in text for name in clients), path

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -19,7 +20,7 @@ from app.demo.service import temporary_service
 from app.main import Process, app_of, build
 from app.services.publication import Published
 from app.settings import Settings
-from tests.benchmarks.drive import drive, request
+from tests.benchmarks.drive import Target, by_threads, drive
 from tests.benchmarks.examples import texts
 from tests.benchmarks.many import publish_many, requests_of
 from tests.benchmarks.registry import Broken, Setup, benchmark
@@ -62,20 +63,19 @@ class Asked:
     def __init__(self, client: Client, count: int, *, spread: bool) -> None:
         url = client.driver.http.base_url
         bodies = requests_of(count, list(texts().inputs), spread=spread)
-        self._address = (url.host, url.port or 80)
-        self._requests = [request(url.host, "/v1/predictions", json.dumps(body).encode()) for body in bodies]
+        sent = [json.dumps(body).encode() for body in bodies]
+        self._target = Target(url.host, url.port or 80, "/v1/predictions", sent)
         self._tree = processes()
 
     def each_once(self) -> None:
-        for sent in self._requests:
-            drive(self._address, [sent], 1, 0.0)
+        for body in self._target.bodies:
+            by_threads(replace(self._target, bodies=[body]), 1, 0.0)
 
     def rates(self, seconds: float) -> tuple[float, float]:
         """Predictions per CPU second and per second."""
         before = cpu_seconds(self._tree)
-        seen = drive(self._address, self._requests, _CLIENTS, seconds)
-        answered = len(seen.latencies)
-        return answered / (cpu_seconds(self._tree) - before), answered / seen.seconds
+        seen = drive(self._target, _CLIENTS, seconds)
+        return seen.answered / (cpu_seconds(self._tree) - before), seen.answered / seen.seconds
 
 
 def _throughput(several: Asked, alone: Asked, setup: Setup) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 
 from app.demo.service import temporary_service
-from tests.benchmarks.drive import Address, drive, request
+from tests.benchmarks.drive import Target, drive
 from tests.benchmarks.examples import texts
 from tests.benchmarks.openloop import Seen, beside
 from tests.benchmarks.registry import Setup, benchmark
@@ -41,15 +41,15 @@ def overload(setup: Setup) -> Iterator[Row]:
             json.dumps({"model": model, "input": rest.inputs[i : i + _INPUTS], "top_k": 1}).encode()
             for i in range(0, len(rest.inputs) - _INPUTS, _INPUTS)
         ]
-        sent = [request(url.host, "/v1/predictions", body) for body in bodies]
-        address = (url.host, int(url.port or 80))
+        target = Target(url.host, int(url.port or 80), "/v1/predictions", bodies)
         for factor, share in _FACTORS.items():
-            yield from _storm(setup, address, sent, factor, share)
+            yield from _storm(setup, target, factor, share)
 
 
-def _storm(setup: Setup, address: Address, sent: list[bytes], factor: int, share: float) -> Iterator[Row]:
-    before = drive(address, sent, _CLIENTS, setup.amount(8, 2))
-    able = len(before.latencies) / before.seconds
+def _storm(setup: Setup, target: Target, factor: int, share: float) -> Iterator[Row]:
+    before = drive(target, _CLIENTS, setup.amount(8, 2))
+    able = before.answered / before.seconds
+    address, sent = (target.host, target.port), [target.request(body) for body in target.bodies]
     seconds = setup.amount(15, 3)
     probe = b"GET /health HTTP/1.1\r\nhost: t\r\n\r\n"
     seen, probed = asyncio.run(beside(address, sent, factor * able, seconds, probe, _PROBE_SECONDS))
