@@ -22,6 +22,7 @@ from starlette.testclient import TestClient
 
 from app.decoding.decoders import Decoders
 from app.decoding.nursery import Nursery
+from app.health import BEAT
 from tests.integration.test_bad_input import error_of
 from tests.media import encoded, picture, png_header, zipped
 from tests.support import Job, jsonl, png
@@ -361,7 +362,6 @@ def test_a_decoder_that_crashes_leaves_the_service_up(client: TestClient, upload
 _SERVICE = """
 import base64, sys
 from pathlib import Path
-from app.health import BEAT
 from app.main import build
 from app.services.datasets import NewExample
 from app.settings import Settings
