@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-BASE = "docker.io/library/python:3.11-slim-bookworm"
+BASE = "localhost/python:3.11-slim-bookworm"
 PACKAGES = "ca-certificates,python3,python3-venv,python3-distutils"
 # What the builder may need of this machine to reach package registries: certificates, pip's settings.
 HOST_FILES = ("/etc/ssl/certs", "/etc/pip.conf")
@@ -63,7 +63,8 @@ class Buildah:
         volumes = [f"--volume={path}:{path}:ro" for path in HOST_FILES if Path(path).exists()]
         self(
             "bud", "-q", "--layers", "--format=docker", "--pull-never", *volumes,
-            f"--target={target}", f"--build-arg=VARIANT={variant}", f"--tag={name}", context,
+            f"--build-arg=BASE={BASE}", f"--build-arg=VARIANT={variant}",
+            f"--target={target}", f"--tag={name}", context,
         )  # fmt: skip
         return name
 

@@ -46,7 +46,7 @@ def _component(pin: Pin) -> dict[str, Any]:
     distributions = [
         {
             "type": "distribution",
-            "url": f"https://pypi.org/project/{pin.name}/{pin.version}/",
+            "url": _purl(pin),
             "hashes": [{"alg": "SHA-256", "content": digest}],
         }
         for digest in sorted(pin.hashes)
