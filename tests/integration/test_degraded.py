@@ -203,6 +203,7 @@ def test_a_version_that_rots_before_it_loads_leaves_the_old_one_serving(
     monkeypatch.setattr(type(registry), "refresh", late)
     second = service.train(7)
     assert second["status"] == "succeeded"
+    registry.refresh()  # whatever others have seen so far
     answer = service.predict().json()
     assert (answer["version"], answer["digest"]) == (1, service.first["digest"])
     assert service.degraded() == (200, ["artefact_corrupt"])
