@@ -7,8 +7,9 @@ from typing import Any
 
 from starlette.types import Message, Receive
 
-PATIENCE_SECONDS = 0.02
-"""Watching costs a task. A request that is answered sooner, as nearly all are, never pays for one."""
+PATIENCE_SECONDS = 0.5
+"""Watching costs a task. A request that is answered sooner, as nearly all are even under load, never pays for
+one."""
 
 
 class Departure:
