@@ -64,6 +64,15 @@ def test_every_setting_gives_a_head_of_the_right_shape(name: str, task: TaskName
 
 
 @every_pair
+def test_scaling_a_head_scales_what_it_says(name: str, task: TaskName) -> None:
+    """Also where no temperature ever scales it: the pool adds heads, each times its weight."""
+    problem = example(name, task)
+    for one in fit_all(name, problem):
+        expected = 0.25 * one.head.logits(problem.X)
+        np.testing.assert_allclose(one.head.scaled(0.25).logits(problem.X), expected, rtol=1e-9, atol=1e-9)
+
+
+@every_pair
 def test_graph_agrees_with_head_on_raw_features(name: str, task: TaskName) -> None:
     raw = far_away(example(name, task))
     X, frame = raw.X, Frame.of(raw.X if raw.target is None else np.concatenate([raw.X, raw.target]))

@@ -140,7 +140,7 @@ class NeighbourHead:
 
     def _link(self, means: Array) -> Scores:
         if self.activation == "identity":
-            return means
+            return self.factor * means
         below = 0.0 if self.activation == "softmax" else np.log(np.maximum(1 - means, _TINY))
         return np.asarray(self.factor * (np.log(np.maximum(means, _TINY)) - below))
 
@@ -191,7 +191,7 @@ def _vote_nodes() -> list[Any]:
 
 def _link_nodes(activation: Activation) -> list[Any]:
     if activation == "identity":
-        return _nodes(("Identity", "means", "logits"))
+        return _nodes(("Mul", "means factor", "logits"))
     odds = _nodes(("Max", "means tiny", "safe"), ("Log", "safe", "log_mean"))
     if activation == "softmax":
         return [*odds, *_nodes(("Mul", "log_mean factor", "logits"))]
