@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 from numpy.typing import NDArray
 
+from app.engine.blas import use_one_thread
 from models.backbone import split_tap
 from models.base import ModalityName
 from models.dataset import Pack
@@ -89,6 +90,7 @@ def auto_text(setup: Setup) -> Iterator[Row]:
     default tap alone, and plain logistic regression (C = 10) there. Features are cached: the time is that
     of choosing and fitting.
     """
+    use_one_thread()  # as in a job's process
     backbone = Backbone(BUILT / _ID)
     for name, (train, test) in {"TREC-6": _trec6(setup), "CLINC150": clinc150(setup)}.items():
         seen = _embed(backbone, test.take(range(0, len(test), setup.amount(1, 9))))
