@@ -10,6 +10,7 @@ from statistics import mean, median
 import numpy as np
 from numpy.typing import NDArray
 
+from app.engine.blas import use_one_thread
 from tests.benchmarks import draws
 from tests.benchmarks.draws import Rows, Table
 from tests.benchmarks.fits import fit
@@ -67,6 +68,7 @@ def auto(setup: Setup) -> Iterator[Row]:
     judge by. Plain: scikit-learn's LogisticRegression, C = 1, on the same rows. A job's time is that of
     choosing, fitting, reporting and exporting.
     """
+    use_one_thread()  # as in a job's process
     for name, load, asked in _SETS:
         table = load()
         for bar in asked:
