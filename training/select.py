@@ -162,7 +162,7 @@ def _among_methods(source: Source, folds: Folds, progress: Progress, screened: T
         trials = [kept, *trials] if name == reference else trials
         bests.append(challenge(trials[0], trials[1:]))
         progress((done + 1) / len(names), f"Tried {name}.")
-    pool = [] if _flawless(bests[0]) else _pool(kept.source, tried, folds)
+    pool = _pool(kept.source, tried, folds) if _may_gain(bests[0]) else []
     champion = next((trial for trial in pool if _pool_helps(trial, bests[0])), bests[0])
     return Choice(challenge(champion, bests), (*rejected, *tried, *pool))
 
@@ -185,9 +185,9 @@ def _by_heats(
     return [kept, *rejected, *weakest], []
 
 
-def _flawless(trial: Trial) -> bool:
-    """Whether every answer is right, so that nothing can be gained by a heavier head."""
-    return trial.evidence.problem.task != "regression" and bool(trial.evidence.hits.min() == 1)
+def _may_gain(trial: Trial) -> bool:
+    """Whether a pool is worth trying: of classes, unless every answer is right already."""
+    return trial.evidence.problem.task != "regression" and bool(trial.evidence.hits.min() < 1)
 
 
 def _pool_helps(pool: Trial, champion: Trial) -> bool:

@@ -67,6 +67,12 @@ def test_no_pool_where_nothing_can_be_gained() -> None:
     assert "pool" not in {t.method for t in pick(source(blobs("classification"))).trials}
 
 
+def test_no_pool_of_numbers() -> None:
+    problem = blobs("regression", per_class=20)
+    noisy = replace(problem, y=problem.y + np.random.default_rng(0).normal(size=problem.y.shape))
+    assert "pool" not in {t.method for t in pick(source(noisy)).trials}
+
+
 def test_noise_brings_no_challenger_to_the_top() -> None:
     rng = np.random.default_rng(0)
     kept = 0
