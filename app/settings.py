@@ -98,7 +98,7 @@ class Settings(BaseSettings):
         default=10_000.0, ge=0, description="requests, a tenant and HTTP process; 0: no limit"
     )
     max_wait_seconds: float = Field(
-        default=0.3, gt=0, description="requests that stand still for longer let no more of their tenant in"
+        default=2.0, gt=0, description="requests that stand still for longer let no more of their tenant in"
     )
     header_seconds: float = Field(default=10.0, gt=0, description="time for the head of a request")
     body_seconds: float = Field(default=30.0, gt=0, description="time for a body, beside its size")
