@@ -52,7 +52,7 @@ class Bodies:
         body = await _read(receive, limit)
         if is_json or path.endswith(_INFER):
             self._check(scope, fields, body)
-        return _replayed(body, receive)
+        return replayed(body, receive)
 
     def _limit(self, path: str, is_json: bool) -> int:
         if path.endswith(_INFER):
@@ -120,7 +120,7 @@ async def _read(receive: Receive, limit: int) -> bytes:
     raise ClientDisconnect
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
+def replayed(body: bytes, receive: Receive) -> Receive:
     """`receive` again, from the start of a body that was read."""
     left: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 

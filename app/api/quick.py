@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from fastapi import Request, Response
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import faults, oip, predictions
+from app.api.bodies import replayed
 from app.services.container import Services
 from models.errors import DurianError
 
@@ -57,7 +58,7 @@ class Quick:
         except HTTPException as error:
             response = faults.http(request, error)
         if response is None:
-            await self.app(scope, _again(await request.body(), receive), send)
+            await self.app(scope, replayed(await request.body(), receive), send)
         else:
             await response(scope, receive, send)
 
@@ -66,13 +67,3 @@ def _shortcut(scope: Scope) -> Shortcut | None:
     path: str = scope["path"]
     found = _EXACT.get(path)
     return _INFER if found is None and oip.INFER.fullmatch(path) else found
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """A body that has been read, once more; then what `receive` says."""
-    unread: list[Message] = [{"type": "http.request", "body": body}]
-
-    async def again() -> Message:
-        return unread.pop() if unread else await receive()
-
-    return again
