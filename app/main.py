@@ -12,8 +12,8 @@ from typing import Protocol
 
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
-from fastapi.middleware import Middleware
 from fastapi_offline import FastAPIOffline
+from starlette.middleware.errors import ServerErrorMiddleware
 
 from app.api import (
     administration,
@@ -33,6 +33,7 @@ from app.api.gate import Gate
 from app.api.load import Load
 from app.api.observe import Observe
 from app.api.quick import Quick
+from app.api.turnstile import Turnstile
 from app.db import queue
 from app.db.database import Database
 from app.decoding.decoders import Decoders
@@ -324,26 +325,27 @@ def app_of(process: Life, *, worker: bool) -> FastAPI:
         yield
         await run_in_threadpool(process.close)
 
-    gate = Middleware(
-        Gate,
-        doorman=process.services.identities,
-        bodies=Bodies(settings.max_json_bytes, settings.max_upload_bytes, settings.max_body_bytes),
-        rates=Rates(settings.max_requests_per_second),
-        load=Load(settings.max_wait_seconds),
-    )
-    observe = Middleware(Observe, requests=process.services.requests, health=process.services.health)
     app = FastAPIOffline(  # the same, with its pages' scripts served from here: no network is needed
         title="Durian",
         version=__version__,
         summary="Transfer learning over HTTP: a handful of examples in, a served ONNX model out.",
         lifespan=lifespan,
-        middleware=[observe, gate, Middleware(Quick, services=process.services)],
         redoc_url=None,
         static_url="/docs-assets",
     )
-    app.state.services = process.services
+    services, load = process.services, Load(settings.max_wait_seconds)
+    app.state.services = services
     app.state.process = process
+    app.state.turnstile = Turnstile(services.identities, load, services.requests)
     faults.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    # Our layers go around the framework's, so that what a short cut answers costs nothing of those; but for
+    # the outermost, which would answer what nobody foresaw: the gate does.
+    stack = app.build_middleware_stack()
+    routed = Quick(stack.app if isinstance(stack, ServerErrorMiddleware) else stack, services)
+    bodies = Bodies(settings.max_json_bytes, settings.max_upload_bytes, settings.max_body_bytes)
+    rates = Rates(settings.max_requests_per_second)
+    gate = Gate(routed, services.identities, bodies, rates, load)
+    app.middleware_stack = Observe(gate, services.requests, services.health)
     return app

@@ -42,7 +42,9 @@ def _serve_by_one(settings: Settings, host: str, port: int, worker: bool) -> Non
 
     app = create_app(settings, worker=worker)
     _announce(host, port)
-    config = uvicorn.Config(app, host=host, port=port, **server_options(settings))
+    config = uvicorn.Config(
+        app, host=host, port=port, **server_options(settings, app.state.turnstile.refusal)
+    )
     Server(config, app.state.services.health, settings.drain_notice_seconds).run()
 
 

@@ -31,7 +31,8 @@ class Bodies:
         self.max_body = max_body
 
     async def checked(self, scope: Scope, fields: Mapping[bytes, bytes], receive: Receive) -> Receive:
-        """`receive`, bounded; bodies of JSON and of predictions are read here, and JSON is checked.
+        """`receive`, bounded; bodies of JSON and of predictions are read here, and JSON is checked. The value
+        of one that is JSON alone is kept in the scope's state, as `json`.
 
         Raises UnsupportedMedia, TooLarge, InvalidRequest, and InvalidInput for text that cannot be stored.
         """
@@ -50,8 +51,10 @@ class Bodies:
         if not (is_json or predicts(path)):
             return _limited(receive, limit)
         body = await _read(receive, limit)
-        if is_json or path.endswith(_INFER):
-            self._check(scope, fields, body)
+        if path.endswith(_INFER):
+            self._check(fields, body)
+        elif is_json:
+            scope["state"]["json"] = strict_json(body) if body else None
         return replayed(body, receive)
 
     def _limit(self, path: str, is_json: bool) -> int:
@@ -61,8 +64,9 @@ class Bodies:
             return self.max_json
         return self.max_upload if path.startswith(_UPLOADS) else self.max_body
 
-    def _check(self, scope: Scope, fields: Mapping[bytes, bytes], body: bytes) -> None:
-        end = _json_end(fields, body) if scope["path"].endswith(_INFER) else len(body)
+    def _check(self, fields: Mapping[bytes, bytes], body: bytes) -> None:
+        """The JSON at the head of an infer request."""
+        end = _json_end(fields, body)
         if end > self.max_json:
             raise _too_large(self.max_json)
         if end and body:

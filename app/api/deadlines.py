@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
 
+from starlette.types import Scope
+
+from app.api.fields import field
 from models.errors import InvalidRequest
 
-HEADER = "x-request-timeout"
+HEADER = b"x-request-timeout"
 
 
-def deadline_of(headers: Mapping[str, str], timeout_us: int = 0) -> float | None:
+def deadline_of(scope: Scope, timeout_us: int = 0) -> float | None:
     """The earlier of both, as a time of `time.monotonic`; None where the client waits for ever.
 
     Raises InvalidRequest for a header that is no number above 0.
     """
     limits = [timeout_us / 1e6] if timeout_us else []
-    text = headers.get(HEADER)
+    text = field(scope, HEADER)
     if text is not None:
         limits.append(_seconds(text))
     return time.monotonic() + min(limits) if limits else None

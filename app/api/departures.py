@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from starlette.types import Message, Receive
+from starlette.types import Receive
 
 PATIENCE_SECONDS = 0.5
 """Watching costs a task. A request that is answered sooner, as nearly all are even under load, never pays for
@@ -13,7 +13,8 @@ one."""
 
 
 class Departure:
-    """Watches one request; made in the task that answers it. `gone`: its client left, and it was cancelled.
+    """Watches one request whose body has been read, by the server's own `receive`; made in the task that
+    answers it. `gone`: its client left, and it was cancelled.
 
     To be used as a context: it swallows the cancellation that it caused itself.
     """
@@ -23,25 +24,16 @@ class Departure:
         self._receive = receive
         self._loop = asyncio.get_running_loop()
         self._request = asyncio.current_task()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = self._loop.call_later(PATIENCE_SECONDS, self._begin)
         self._watch: asyncio.Task[None] | None = None
         self._over = False
-
-    async def receive(self) -> Message:
-        """What the app reads by. With the last of the body it begins to watch: who reads on, reads alone."""
-        message = await self._receive()
-        last = message["type"] == "http.request" and not message.get("more_body", False)
-        if last and self._timer is None:
-            self._timer = self._loop.call_later(PATIENCE_SECONDS, self._begin)
-        return message
 
     def __enter__(self) -> Departure:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> bool:
         self._over = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
         if self._watch is not None:
             self._watch.cancel()
         if not self.gone or kind is not asyncio.CancelledError or self._request is None:
@@ -52,7 +44,8 @@ class Departure:
         self._watch = self._loop.create_task(self._wait())
 
     async def _wait(self) -> None:
-        message = await self._receive()
-        if message["type"] == "http.disconnect" and not self._over and self._request is not None:
+        while (await self._receive())["type"] == "http.request":
+            pass  # of a request without a body, its end
+        if not self._over and self._request is not None:
             self.gone = True
             self._request.cancel()

@@ -92,16 +92,16 @@ class Gate:
             await self.app(scope, await self.bodies.checked(scope, fields, receive), send)
             return
         self.load.check(identity.tenant)
-        receive = await self.bodies.checked(scope, fields, receive)
+        read = await self.bodies.checked(scope, fields, receive)
         place = self.load.enter(identity.tenant)
         try:
-            with Departure(receive) as departure:
-                await self.app(scope, departure.receive, send)
+            with Departure(receive):
+                await self.app(scope, read, send)
         finally:
             self.load.leave(place)
 
     async def _admit(self, scope: Scope, fields: Fields) -> Identity:
-        key = _key(fields)
+        key = key_of(fields)
         identity = self.doorman.known(key)
         if identity is None:
             identity = await run_sync(self.doorman.identify, key)
@@ -130,7 +130,8 @@ def _actor(scope: Scope, identity: Identity) -> Actor:
     )
 
 
-def _key(fields: Fields) -> str | None:
+def key_of(fields: Fields) -> str | None:
+    """The API key in a request's headers, by either scheme."""
     scheme, _, value = fields.get(b"authorization", b"").partition(b" ")
     found = value.strip() if scheme.lower() == b"bearer" else fields.get(b"x-api-key")
     return None if found is None else found.decode("latin-1")

@@ -144,7 +144,7 @@ async def infer(
         views.inputs_of(loaded.manifest, asked),
         embedding=any(output.name == views.EMBEDDING for output in outputs),
         unknown=any(output.name == views.UNKNOWN for output in outputs),
-        deadline=deadline_of(request.headers, asked.timeout_us),
+        deadline=deadline_of(request.scope, asked.timeout_us),
         priority=asked.priority,
     )
     encoded = encode_response(

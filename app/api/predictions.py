@@ -15,6 +15,7 @@ from starlette.datastructures import UploadFile
 from app.api.deadlines import deadline_of
 from app.api.deps import ServicesDep, Tenant
 from app.api.examples import parse_json
+from app.api.fields import field
 from app.api.schemas import EmbeddingRequest, PredictRequest
 from app.services.container import Services
 from models.errors import InvalidInput, InvalidRequest
@@ -56,7 +57,7 @@ async def predict(services: ServicesDep, tenant: Tenant, request: Request) -> Re
         asked["inputs"],
         top_k=asked["top_k"],
         return_embedding=asked["return_embedding"],
-        deadline=deadline_of(request.headers),
+        deadline=deadline_of(request.scope),
     )
     body = {
         "id": f"pred-{secrets.token_hex(8)}",
@@ -75,12 +76,18 @@ def _json(body: dict[str, Any]) -> Response:
 
 
 async def _asked(request: Request) -> dict[str, Any]:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = (field(request.scope, b"content-type") or "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        return _from_json(parse_json(await request.body()))
+        return _from_json(await _parsed(request))
     if kind == _MULTIPART:
         return await _from_form(request)
     return _from_raw(request, await request.body())
+
+
+async def _parsed(request: Request) -> object:
+    """The body's JSON, which the gate has parsed already."""
+    state = request.scope["state"]
+    return state["json"] if "json" in state else parse_json(await request.body())
 
 
 def _from_json(body: object) -> dict[str, Any]:
@@ -105,7 +112,7 @@ async def _from_form(request: Request) -> dict[str, Any]:
 
 
 def _from_raw(request: Request, body: bytes) -> dict[str, Any]:
-    text = request.headers.get("content-type", "").startswith("text/plain")
+    text = (field(request.scope, b"content-type") or "").startswith("text/plain")
     return _checked(request.query_params, [_utf8(body) if text else body])
 
 
@@ -178,7 +185,7 @@ async def embed(services: ServicesDep, tenant: Tenant, request: Request, body: E
 
 async def embed_plain(services: Services, tenant: str, request: Request) -> Response | None:
     """`embed` of a request's JSON; None where that does not validate, which the framework explains."""
-    if not request.headers.get("content-type", "").startswith("application/json"):
+    if not (field(request.scope, b"content-type") or "").startswith("application/json"):
         return None
     try:
         body = EmbeddingRequest.model_validate_json(await request.body())
@@ -191,7 +198,7 @@ async def _embed(services: Services, tenant: str, request: Request, body: Embedd
     card, _ = services.shelf.get(body.model)
     if body.dimensions not in (None, card.embedding_dim):
         raise InvalidInput(f"{card.id} gives {card.embedding_dim} dimensions.", param="dimensions")
-    deadline = deadline_of(request.headers)
+    deadline = deadline_of(request.scope)
     vectors = await services.serving.embed(tenant, card, _inputs(body.input), body.tap, deadline=deadline)
     data = [
         {"object": "embedding", "index": i, "embedding": _encoded(vector, body.encoding_format)}

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import secrets
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
@@ -19,7 +20,7 @@ from typing import Any, ClassVar
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.errors import body_of
+from app.errors import body_of, status_of
 from app.settings import Settings
 from models.errors import DurianError, InvalidRequest, RateLimited
 
@@ -42,11 +43,16 @@ class Limits:
     per_address: int
 
 
-class Guard:
-    """The connections of one server, and the clock that looks at them."""
+Refusal = Callable[[str, str, list[tuple[bytes, bytes]]], DurianError | None]
+"""From a request's method, path and headers to why it is refused unread; None: it is served."""
 
-    def __init__(self, limits: Limits) -> None:
+
+class Guard:
+    """The connections of one server, and the clock that looks at them. `refusal` is asked of each head."""
+
+    def __init__(self, limits: Limits, refusal: Refusal = lambda *_: None) -> None:
         self.limits = limits
+        self.refusal = refusal
         self.of_address: Counter[str] = Counter()
         self.connections: set[GuardedProtocol] = set()
         self._clock: asyncio.TimerHandle | None = None
@@ -91,6 +97,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.address = self.client[0] if self.client else ""
         self.phase, self.since, self.received = Phase.HEAD, self.loop.time(), 0
         self._buffered, self._stalled = 0, 0.0
+        self.refused: DurianError | None = None
         if not self.guard.joined(self):
             error = RateLimited("This address has too many connections open.", code="connections")
             self.refuse(HTTPStatus.TOO_MANY_REQUESTS, error)
@@ -117,11 +124,29 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._enter(Phase.BODY)
-        super().on_headers_complete()
+        self.refused = None if self._answering() or self.expect_100_continue else self._refusal()
+        if self.refused is None:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self.refused is None:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._enter(Phase.ANSWER)
-        super().on_message_complete()
+        if self.refused is None:
+            super().on_message_complete()
+            return
+        status, keep = HTTPStatus(status_of(self.refused)), self.parser.should_keep_alive()
+        self.transport.write(_refusal(status, self.refused, self.url, keep_alive=keep))
+        if keep:
+            self.on_response_complete()
+        else:
+            self.transport.close()
+
+    def _refusal(self) -> DurianError | None:
+        path, method = self.url.partition(b"?")[0].decode("latin-1"), self.parser.get_method().decode("ascii")
+        return self.guard.refusal(method, path, self.headers)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -183,19 +208,20 @@ class GuardedProtocol(HttpToolsProtocol):
         return bool(self._buffered) and now - self._stalled > self.guard.limits.write
 
 
-def _refusal(status: HTTPStatus, error: DurianError, url: bytes) -> bytes:
+def _refusal(status: HTTPStatus, error: DurianError, url: bytes, *, keep_alive: bool = False) -> bytes:
     request_id = secrets.token_hex(8)
     body = orjson.dumps(body_of(error, status, url.decode("latin-1"), request_id))
     retry = getattr(error, "retry_after", None)
     head = (
         f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(body)}\r\nconnection: close\r\nx-request-id: {request_id}\r\n"
+        f"content-length: {len(body)}\r\nx-content-type-options: nosniff\r\nx-request-id: {request_id}\r\n"
+        + ("" if keep_alive else "connection: close\r\n")
         + (f"retry-after: {retry}\r\n" if retry is not None else "")
     )
     return f"{head}\r\n".encode() + body
 
 
-def server_options(settings: Settings) -> dict[str, Any]:
+def server_options(settings: Settings, refusal: Refusal) -> dict[str, Any]:
     """How Uvicorn is to serve the app, with the deadlines of the settings."""
     limits = Limits(
         settings.header_seconds,
@@ -203,7 +229,7 @@ def server_options(settings: Settings) -> dict[str, Any]:
         settings.write_seconds,
         settings.max_connections_per_address,
     )
-    protocol = type("Protocol", (GuardedProtocol,), {"guard": Guard(limits)})
+    protocol = type("Protocol", (GuardedProtocol,), {"guard": Guard(limits, refusal)})
     return {
         "loop": "uvloop",
         "http": protocol,

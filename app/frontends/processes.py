@@ -116,8 +116,11 @@ def run_front_end(post: Post, board: Board) -> None:
     """HTTP on the service's addresses, shared with the other front-ends."""
     settings = Settings()
     process = front_end(settings, post.line, board)
-    app = Fresh(app_of(process, worker=False), process.services.registry, process.engine.line, board)
-    options = server_options(settings) | {"timeout_graceful_shutdown": DRAIN_SECONDS}
+    service = app_of(process, worker=False)
+    app = Fresh(service, process.services.registry, process.engine.line, board)
+    options = server_options(settings, service.state.turnstile.refusal) | {
+        "timeout_graceful_shutdown": DRAIN_SECONDS
+    }
     config = uvicorn.Config(app, **options)
     drain.Server(config, process.services.health, settings.drain_notice_seconds).run(
         [shared(socket.AddressFamily(f), tuple(a)) for f, a in post.addresses]

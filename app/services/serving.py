@@ -21,7 +21,6 @@ from models.errors import DurianError, NotFound
 from models.manifest import InputSpec, Manifest
 from models.modalities import modality
 from models.runtime import Features
-from models.sets import members
 
 MULTILABEL_THRESHOLD = 0.5
 _DECIMALS = 6
@@ -202,21 +201,20 @@ def _value_row(manifest: Manifest, values: list[float]) -> dict[str, Any]:
 
 
 def _score_rows(manifest: Manifest, scores: np.ndarray[Any, Any], top_k: int) -> list[dict[str, Any]]:
-    # Methods and an index, not numpy's functions for the same: on one row those cost several times more.
-    ranking = (-scores).argsort(axis=1, kind="stable")
-    order = ranking[:, : max(1, top_k)]
-    ranked = scores[np.arange(len(scores))[:, None], order].astype(np.float64).round(_DECIMALS).tolist()
-    answers = []
-    for places, values in zip(order.tolist(), ranked, strict=True):
-        names = [manifest.labels[place] for place in places]
-        listed = [{"label": name, "score": score} for name, score in zip(names, values, strict=True)]
-        answers.append({"label": names[0], "score": values[0], "scores": listed[:top_k]})
+    labels, count = manifest.labels, max(1, top_k)
+    # Methods, not numpy's functions for the same, and lists: on a row or a few those cost several times more.
+    ranking, values = (-scores).argsort(axis=1, kind="stable").tolist(), scores.tolist()
+    answers: list[dict[str, Any]] = []
+    for places, row in zip(ranking, values, strict=True):
+        listed = [{"label": labels[i], "score": round(row[i], _DECIMALS)} for i in places[:count]]
+        answers.append({**listed[0], "scores": listed[:top_k]})
     if manifest.task == "multilabel":
         _put(answers, "label", labels_above(manifest, scores))
     if manifest.prediction_sets is not None:
-        sizes = members(scores, manifest.prediction_sets.threshold).sum(axis=1)
-        sets = [places[:size].tolist() for places, size in zip(ranking, sizes, strict=True)]
-        _put(answers, "set", [[manifest.labels[place] for place in places] for places in sets])
+        least = float(np.float32(manifest.prediction_sets.threshold))  # what `models.sets` compares with
+        sizes = [sum(score >= least for score in row) or 1 for row in values]
+        sets = [places[:size] for places, size in zip(ranking, sizes, strict=True)]
+        _put(answers, "set", [[labels[i] for i in places] for places in sets])
     return answers
 
 

@@ -15,6 +15,7 @@ import uvicorn
 
 from app.api import protocol
 from app.api.protocol import MAX_HEAD_BYTES, Guard, GuardedProtocol, Limits
+from models.errors import DurianError, Unavailable
 
 LIMITS = Limits(head=0.3, body=0.4, write=0.5, per_address=12)
 PATIENCE = 4.0
@@ -39,9 +40,14 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": str(size).encode()})
 
 
+def full(method: str, path: str, headers: list[tuple[bytes, bytes]]) -> DurianError | None:
+    """Refuses what is sent to a path that ends so."""
+    return Unavailable("too much", code="overloaded") if path.endswith("/full") else None
+
+
 @pytest.fixture(scope="module")
 def guard() -> Guard:
-    return Guard(LIMITS)
+    return Guard(LIMITS, full)
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +205,51 @@ def test_requests_follow_each_other_on_one_connection(connection: socket.socket,
     time.sleep(0.6)  # idle for longer than a head may take
     connection.sendall(HEAD + b"connection: close\r\ncontent-length: 3\r\n\r\nabc")
     assert rest(connection).count(b"HTTP/1.1 200") == 3
+
+
+def test_what_is_refused_by_its_head_costs_the_connection_nothing(connection: socket.socket) -> None:
+    """Whether the first, in the middle or the last, with bodies of either kind. What comes behind one that is
+    still being answered is left to the app, or answers would change places."""
+    refused = b"POST /v1/full?model=m HTTP/1.1\r\nhost: t\r\n"
+    sized, chunked = (
+        b"content-length: 3\r\n\r\nabc",
+        b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+    )
+    connection.sendall(refused + sized)
+    connection.sendall((refused + chunked) * 2 + HEAD + sized + refused + sized)
+    time.sleep(0.6)  # idle for longer than a head may take
+    connection.sendall(refused + b"connection: close\r\n" + sized)
+    answers = rest(connection).split(b"HTTP/1.1 ")[1:]
+    assert [int(answer[:3]) for answer in answers] == [503, 503, 503, 200, 200, 503]
+    head, _, body = answers[0].partition(b"\r\n\r\n")
+    assert b"retry-after: 1" in head
+    assert b"connection: close" not in head
+    assert json.loads(body)["error"]["code"] == "overloaded"
+    assert json.loads(body)["error"]["request_id"].encode() in head
+    assert b"connection: close" in answers[-1]
+
+
+def test_a_refusal_speaks_the_protocol_of_its_path(connection: socket.socket) -> None:
+    connection.sendall(b"POST /v2/full HTTP/1.1\r\nhost: t\r\nconnection: close\r\n\r\n")
+    assert json.loads(rest(connection).partition(b"\r\n\r\n")[2]) == {"error": "too much"}
+
+
+def test_who_asks_before_sending_a_body_is_answered_by_the_app(connection: socket.socket) -> None:
+    """Such a client would wait for the go-ahead first."""
+    connection.sendall(
+        b"POST /v1/full HTTP/1.1\r\nhost: t\r\nexpect: 100-continue\r\nconnection: close\r\n"
+        b"content-length: 3\r\n\r\n"
+    )
+    assert connection.recv(100).startswith(b"HTTP/1.1 100 ")
+    connection.sendall(b"abc")
+    assert status_of(rest(connection)) == 200
+
+
+def test_the_body_of_what_was_refused_has_its_time_and_no_more(connection: socket.socket) -> None:
+    connection.sendall(b"POST /v1/full HTTP/1.1\r\nhost: t\r\ncontent-length: 100\r\n\r\n")
+    answer = trickle(connection, b"a" * 60)
+    assert status_of(answer) == 408
+    assert answer.count(b"HTTP/1.1") == 1
 
 
 def test_slow_ones_do_not_keep_a_fresh_one_out_and_an_address_has_a_bound(
