@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,12 +27,14 @@ class ServiceFailed(ClientError):
 
 
 @contextmanager
-def temporary_service(prepare: Callable[[Path], None] = lambda _: None) -> Iterator[Client]:
+def temporary_service(
+    prepare: Callable[[Path], None] = lambda _: None, settings: Mapping[str, str] | None = None
+) -> Iterator[Client]:
     """A client of a service that is ready; both are gone afterwards. `prepare` is given its data folder
-    before it starts. Raises ServiceFailed."""
+    before it starts, `settings` are of its environment. Raises ServiceFailed."""
     with TemporaryDirectory(prefix="durian-demo-") as folder, _ended_by_sigterm():
         prepare(Path(folder) / "data")
-        process, url, log = _start(Path(folder))
+        process, url, log = _start(Path(folder), settings or {})
         try:
             # The key of the caller's own service means nothing to this one.
             with Client(url, key="none") as client:
@@ -52,7 +54,7 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _start(folder: Path) -> tuple[subprocess.Popen[bytes], str, Path]:
+def _start(folder: Path, settings: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], str, Path]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -64,7 +66,7 @@ def _start(folder: Path) -> tuple[subprocess.Popen[bytes], str, Path]:
     with log.open("wb") as out:
         process = subprocess.Popen(  # noqa: S603 (our own module)
             command,
-            env=env | {"DURIAN_DATA": str(folder / "data"), "DURIAN_CONFIG": str(config)},
+            env={**env, "DURIAN_DATA": str(folder / "data"), "DURIAN_CONFIG": str(config), **settings},
             stdout=out,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches the demo alone, which then stops the service

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from bisect import insort
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,11 @@ SMALLEST_SHARE = 4
 
 GPU_BATCH = 4
 """A GPU takes batches so many times as large: it is idle below thousands of tokens."""
+
+QUANTUM_MS = 30.0
+"""So long a batch may take, by what is known of its backbone, while others may come who must not wait for it:
+a graph that runs cannot be interrupted. On a CPU a batch of this length is about as fast an input as a longer
+one; a GPU is done with its largest sooner."""
 
 _LEARNING_RATE = 0.1
 _NS_PER_MS = 1e6
@@ -69,7 +75,9 @@ class Pool:
 
     def add(self, items: Iterable[Item], *, ready: bool) -> None:
         """Queue items, each in its tenant's order."""
+        now = time.monotonic()
         for item in items:
+            self._shares.saw((item.work.ask.tenant, item.work.ask.priority < 0), now)
             flow = self._flows.get(item.work.ask.tenant)
             if flow is None:
                 flow = self._flows[item.work.ask.tenant] = Flow()
@@ -102,7 +110,7 @@ class Pool:
             self._remove(items, ready=False)
             return Step(True, items)
         seen = self._merged(LOOK_AHEAD * self._max_batch, ready=True)
-        limit = self._share(ready, free_lanes)
+        limit = self._short(self._share(ready, free_lanes), seen)
         rows = choose([item.size for item in seen], limit, self._run_cost, padded=self._padded)
         items = [seen[row] for row in rows]
         self._shares.begin(seen[0].work.ask.tenant)
@@ -161,6 +169,13 @@ class Pool:
 
     def _share(self, waiting: int, free_lanes: int) -> int:
         return min(self._max_batch, max(SMALLEST_SHARE, -(-waiting // free_lanes)))
+
+    def _short(self, limit: int, seen: list[Item]) -> int:
+        """`limit`, or as many as run in a quantum where not only one tenant is about."""
+        if not self._shares.contended(time.monotonic()):
+            return limit
+        usual = self._ms_a_size * sum(item.size for item in seen) / len(seen)
+        return min(limit, max(SMALLEST_SHARE, int(QUANTUM_MS / usual)))
 
     def _forget_if_empty(self, tenant: str) -> None:
         if not len(self._flows[tenant]):

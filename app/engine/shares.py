@@ -7,7 +7,10 @@ present, so that it is served at once, without credit for the past.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 _REMEMBERED = 1_024
+_COMPANY_SECONDS = 1.0
 
 
 class Shares:
@@ -16,6 +19,19 @@ class Shares:
     def __init__(self) -> None:
         self._now = 0.0
         self._reached: dict[str, float] = {}
+        self._last: Hashable = None
+        self._other_seen = float("-inf")
+        self._last_seen = float("-inf")
+
+    def saw(self, party: Hashable, now: float) -> None:
+        """Someone has work: a tenant, or the background."""
+        if party != self._last:
+            self._last, self._other_seen = party, self._last_seen
+        self._last_seen = now
+
+    def contended(self, now: float) -> bool:
+        """Whether more than one has had work within the last second."""
+        return now - self._other_seen < _COMPANY_SECONDS
 
     def place(self, tenant: str) -> float:
         """Where the tenant stands: the least is next."""

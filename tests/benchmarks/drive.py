@@ -43,17 +43,19 @@ class Drive:
 
 @dataclass(frozen=True)
 class Target:
-    """Where to POST, and the bodies to send in turn."""
+    """Where to POST, and the bodies to send in turn; with an API key, if there is one."""
 
     host: str
     port: int
     path: str
     bodies: Sequence[bytes]
     kind: str = "application/json"
+    key: str = ""
 
     def request(self, body: bytes) -> bytes:
         """As it goes over the wire."""
         head = f"POST {self.path} HTTP/1.1\r\nhost: {self.host}\r\ncontent-type: {self.kind}\r\n"
+        head += f"x-api-key: {self.key}\r\n" if self.key else ""
         return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
@@ -13,12 +14,12 @@ import pytest
 
 from app.engine.engine import Engine
 from app.engine.model import LoadedModel
-from app.engine.pool import Pool
+from app.engine.pool import QUANTUM_MS, SMALLEST_SHARE, Pool
 from app.engine.queue import BACKGROUND, Limits, Queue, rank_of
 from app.engine.shares import Shares
 from app.engine.stats import Stats
 from app.engine.trunks import Trunk
-from app.engine.work import Ask, Work
+from app.engine.work import Ask, Item, Work
 from models.errors import DeadlineExceeded, RateLimited, TooLarge
 from tests.trunks import FakeShelf, FakeTrunk, card, loaded, manifest
 
@@ -140,12 +141,12 @@ def test_who_was_idle_has_no_credit(play: Callable[..., list[list[bytes]]]) -> N
         for _ in range(20):
             scene.ask(scene.model("steady"), *[b"steady"] * 5)
         await scene.waiting(100)
+        scene.trunk.batches = Stopping(scene.trunk.gate, 12, scene.trunk.batches)
         scene.trunk.gate.set()
-        await scene.until(lambda: len(scene.trunk.batches) > 12)
-        scene.trunk.gate.clear()
-        runs = len(scene.trunk.batches)
+        await scene.until(lambda: len(scene.trunk.batches) == 12)
+        left = scene.engine.stats().waiting
         scene.ask(scene.model("late"), *[b"latest"] * 40)
-        await scene.until(lambda: len(scene.trunk.batches) > runs or scene.engine.stats().waiting > 40)
+        await scene.waiting(left + 40)
 
     batches = play(late)
     first = place(batches, b"latest")
@@ -169,6 +170,20 @@ def test_a_tenant_has_one_share_whatever_the_backbones(play: Callable[..., list[
 
     play(spread)
     assert order.index(b"quiet one") < 3 * BATCH
+
+
+class Stopping(list[list[bytes]]):
+    """Batches; the trunk is held from so many on."""
+
+    def __init__(self, gate: threading.Event, count: int, before: list[list[bytes]]) -> None:
+        super().__init__(before)
+        self._gate = gate
+        self._count = count
+
+    def append(self, batch: list[bytes]) -> None:
+        super().append(batch)
+        if len(self) == self._count:
+            self._gate.clear()
 
 
 class Recorder(list[list[bytes]]):
@@ -267,6 +282,41 @@ def test_a_withdrawal_may_come_just_after_the_lane() -> None:
     work.queued = 1  # as it was read outside the lock, before the lane took it
     queue.withdraw(work)
     assert queue.waiting(background=False) == 0
+
+
+def longest_batch(*tenants: str, ms_an_input: float = 4.0) -> int:
+    """Inputs of the first batch of a hundred inputs of the first tenant, while the others are about."""
+    trunk, shares = Trunk(FakeTrunk(TEXT), Stats(), lambda: None), Shares()
+    pool = Pool(trunk, 32, shares)
+    for _ in range(100):
+        pool.learn(1, int(ms_an_input * 1e6))
+    for tenant in reversed(tenants):
+        work = Work(Ask([b"x"] * 100, tenant=tenant), trunk, "top", Future())
+        count = 100 if tenant == tenants[0] else 1
+        pool.add([Item(work, row, 0, b"x") for row in range(count)], ready=True)
+        shares.charge(tenant, 0.0 if tenant == tenants[0] else 1e6)
+    step = pool.step(1)
+    assert not step.prepare
+    return len(step.items)
+
+
+def test_a_batch_is_short_while_others_may_come() -> None:
+    """A graph that runs cannot be interrupted, so a neighbour would wait for all of it."""
+    assert longest_batch("a") == 32
+    assert longest_batch("a", "b") == int(QUANTUM_MS / 4.0)
+    assert longest_batch("a", "b", ms_an_input=0.1) == 32
+    assert longest_batch("a", "b", ms_an_input=1_000.0) == SMALLEST_SHARE
+
+
+def test_company_is_forgotten_after_a_second() -> None:
+    shares = Shares()
+    for now in (0.0, 0.5, 5.0):
+        shares.saw("a", now)
+        assert not shares.contended(now)
+    shares.saw("b", 5.1)
+    assert shares.contended(5.2)
+    shares.saw("b", 6.5)
+    assert not shares.contended(6.5)
 
 
 def test_no_client_asks_for_the_background() -> None:
