@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -52,11 +52,13 @@ def test_an_object_is_created_once(bucket: Bucket) -> None:
 
 
 class Careless(BaseHTTPRequestHandler):
-    """A store that takes every put, whatever its conditions."""
+    """A store that takes every put, whatever its conditions, or answers each with another status."""
+
+    status = 200
 
     def do_PUT(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self._answer(200)
+        self._answer(self.status)
 
     def do_DELETE(self) -> None:
         self._answer(204)
@@ -71,18 +73,34 @@ class Careless(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-def test_a_store_that_ignores_conditions_is_refused_at_start(tmp_path: Path) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Careless) as server:
+@contextmanager
+def careless(status: int = 200) -> Iterator[str]:
+    handler = type("Handler", (Careless,), {"status": status})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        settings = Settings(data=tmp_path, **settings_of(f"http://127.0.0.1:{server.server_port}"))
-        with pytest.raises(Conflict, match="If-None-Match"):
-            open_bucket(settings)
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+def test_a_store_that_ignores_conditions_is_refused_at_start(tmp_path: Path) -> None:
+    with careless() as address, pytest.raises(Conflict, match="If-None-Match"):
+        open_bucket(Settings(data=tmp_path, **settings_of(address)))
 
 
 def test_a_store_that_is_away_is_said_to_be_away(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="object store"):
         open_bucket(Settings(data=tmp_path, **settings_of("http://127.0.0.1:9")))
+
+
+def test_a_bucket_that_is_not_there_is_named(address: str, tmp_path: Path) -> None:
+    told = settings_of(address) | {"store": "s3://durians"}
+    with pytest.raises(Conflict, match="no s3://durians"):
+        open_bucket(Settings(data=tmp_path, **told))
+
+
+def test_a_store_that_refuses_the_key_is_said_to_do_so(tmp_path: Path) -> None:
+    with careless(status=403) as address, pytest.raises(Unavailable, match="store_key"):
+        open_bucket(Settings(data=tmp_path, **settings_of(address)))
 
 
 def test_a_blob_is_fetched_once_and_again_when_its_copy_rots(bucket: Bucket, tmp_path: Path) -> None:
