@@ -21,6 +21,7 @@ from app.settings import Settings
 from models.base import sha256
 from models.errors import Conflict, NotFound, Unavailable
 from tests.buckets import s3, settings_of
+from tests.postgres import needs_postgres, new_database, postgres
 from tests.support import jsonl, signal
 
 TENANT = "default"
@@ -126,10 +127,19 @@ def test_the_sweep_takes_what_is_old_and_not_named(bucket: Bucket) -> None:
     assert bucket.age(key_of("blobs", stale)) is None
 
 
-def test_machines_share_a_database_and_a_bucket(address: str, tmp_path: Path) -> None:
-    """One takes the upload, another trains, a third serves the new version: soon, and without a restart."""
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgres)])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'durian.sqlite'}"
+        return
+    with postgres() as (server, _):
+        yield new_database(server)
+
+
+def test_machines_share_a_database_and_a_bucket(address: str, database: str, tmp_path: Path) -> None:
+    """One takes the upload, another trains, two serve each new version: soon, and without a restart."""
     with ExitStack() as stack:
-        upload, worker, serve = (_machine(stack, address, tmp_path, name) for name in ("a", "b", "c"))
+        upload, worker, serve = (_machine(stack, address, database, tmp_path / name) for name in "abc")
         rows = [{"input": signal(i % 2, i), "label": f"class {i % 2}"} for i in range(16)]
         for version in (1, 2):
             file = upload.services.files.create(TENANT, "s.jsonl", jsonl(rows), "fine-tune", None, None)
@@ -138,9 +148,10 @@ def test_machines_share_a_database_and_a_bucket(address: str, tmp_path: Path) ->
             assert worker.worker.work_once()
             assert worker.services.jobs.get(TENANT, job.id).status == "succeeded"
             published = time.monotonic()
-            while (found := _served(serve)) != version:
-                assert time.monotonic() - published < SEEN_SECONDS, found
-                time.sleep(0.05)
+            for service in (upload, serve):
+                while (found := _served(service)) != version:
+                    assert time.monotonic() - published < SEEN_SECONDS, found
+                    time.sleep(0.05)
         _, content = serve.services.files.content(TENANT, file.id)
         assert content == jsonl(rows)
         loaded = serve.services.serving.catalogue.resolve(TENANT, "m")
@@ -148,9 +159,8 @@ def test_machines_share_a_database_and_a_bucket(address: str, tmp_path: Path) ->
         assert Sweeper(serve.services.settings, serve.services.db, grace=0.0).sweep() == 0
 
 
-def _machine(stack: ExitStack, address: str, folder: Path, name: str) -> Process:
-    url = f"sqlite:///{folder / 'durian.sqlite'}"
-    settings = Settings(data=folder / name, lanes=1, database=url, **settings_of(address))
+def _machine(stack: ExitStack, address: str, database: str, folder: Path) -> Process:
+    settings = Settings(data=folder, lanes=1, database=database, **settings_of(address))
     process = build(settings, InlineRunner())
     stack.callback(process.close)
     process.services.registry.start()
