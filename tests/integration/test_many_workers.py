@@ -1,4 +1,4 @@
-"""Two services and three workers on one database: every job is published once, and both services see it soon."""
+"""Two services and three workers on one database: every job is published once, and seen by both services."""
 
 from __future__ import annotations
 
