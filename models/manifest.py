@@ -169,6 +169,8 @@ def read_manifest(data: bytes) -> Manifest:
 def _format(data: bytes) -> int:
     """What it says; 0 where it says nothing."""
     try:
-        return int(json.loads(data)["format"])
-    except (ValueError, TypeError, KeyError):
+        found = json.loads(data)
+    except (ValueError, RecursionError):
         return 0
+    told = found.get("format") if isinstance(found, dict) else None
+    return told if isinstance(told, int) else 0

@@ -56,7 +56,9 @@ def test_a_manifest_of_a_later_format_is_named_as_that() -> None:
         read_manifest(later)
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"format": null}', FIRST[:-2], b"\xff"])
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"{}", b'{"format": null}', b'{"format": Infinity}', FIRST[:-2], b"\xff"]
+)
 def test_what_is_no_manifest(data: bytes) -> None:
     with pytest.raises(CorruptArtefact, match="no readable"):
         read_manifest(data)
