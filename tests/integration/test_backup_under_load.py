@@ -1,7 +1,7 @@
 """A backup taken while uploads, jobs and predictions go on: nothing acknowledged before it is missing.
 
-The clients pause for nothing, and the backup is slowed down so that they get in between its steps. Three
-backups that are not of one moment are seeded, each of which the check must find.
+The backup is slowed down so that clients get in between its steps. Three backups that are of no single moment
+are seeded, each of which the check must find.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from app.settings import Settings
 from tests.support import jsonl, signal
 
 INPUT = signal(0, 99)
+TURN_SECONDS = 0.05
 STEP_SECONDS = 0.02
 
 
@@ -91,19 +92,19 @@ class Load:
                 return
             self._upload(turn)
             self._look()
-            self._stop.wait(STEP_SECONDS)
+            self._stop.wait(TURN_SECONDS)
 
     def _upload(self, turn: int) -> None:
         rows = jsonl([{"input": signal(i % 2, 100 * turn + i), "label": f"class {i % 2}"} for i in range(8)])
         file = self.ask("POST", "/v1/files", files={"file": ("s.jsonl", rows)}, data={"purpose": "fine-tune"})
-        if turn % 4 == 3:
+        if turn % 3 == 2:
             self.ask("DELETE", f"/v1/files/{file['id']}")
             with self._lock:
                 self.known.deleted.add(file["id"])
             return
         with self._lock:
             self.known.files[file["id"]] = rows
-        if turn % 4 == 0:
+        if turn % 3 == 0:
             body = {"model": "signal/raw", "training_file": file["id"], "suffix": "m"}
             body["method"] = {"type": "prototypes"}
             job = self.ask("POST", "/v1/fine_tuning/jobs", json=body)
@@ -118,7 +119,7 @@ class Load:
                     self.known.ended.add(job)
 
     def _predict(self) -> None:
-        while not self._stop.wait(STEP_SECONDS):
+        while not self._stop.wait(TURN_SECONDS):
             if self.known.ended:
                 body = self.ask("POST", "/v1/predictions", json={"model": "m", "input": INPUT})
                 with self._lock:
