@@ -19,7 +19,7 @@ from app.db.database import Database
 from app.db.tables import Job
 from app.services.bucket import open_bucket
 from app.settings import Settings
-from models.errors import DurianError
+from models.errors import DurianError, Unavailable
 from models.shelf import Shelf
 
 _GIB = 1024**3
@@ -143,7 +143,14 @@ def _database(settings: Settings) -> str:
 def _store(settings: Settings) -> str:
     if settings.bucket is None:
         return str(settings.stored.resolve())
-    open_bucket(settings)
+    try:
+        open_bucket(settings)
+    except Unavailable as error:
+        raise Sick(
+            error.message,
+            "Look whether DURIAN_STORE_ENDPOINT can be reached from here and is well, and whether "
+            "DURIAN_STORE_REGION, DURIAN_STORE_KEY and DURIAN_STORE_SECRET are what it expects.",
+        ) from None
     return f"{settings.bucket}: reads, writes and conditional puts"
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from itertools import accumulate, pairwise
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
 from models.base import ModalityName, Record, TaskName, sha256
+from models.errors import CorruptArtefact
 
 MANIFEST = "manifest.json"
 HEAD = "head.onnx"
 GOLDEN = "golden.npz"
 REPORT = "report.json"
+FORMAT: Final = 1
+"""Of manifests and what they name. A release reads its own and, where there is one, the former."""
 
 
 def _absent(value: object) -> bool:
@@ -96,7 +100,7 @@ class Output(Record):
 class Manifest(Record):
     """Identity of a fine-tuned model: everything that decides its answers, nothing that does not."""
 
-    format: Literal[1] = 1
+    format: Literal[1] = FORMAT
     task: TaskName
     labels: tuple[str, ...] = Field(description="class names in score order; target names for regression")
     input: InputSpec
@@ -145,3 +149,28 @@ class Manifest(Record):
     @property
     def digest(self) -> str:
         return sha256(self.canonical())
+
+
+def read_manifest(data: bytes) -> Manifest:
+    """A manifest of this format, or CorruptArtefact: also for one of a later format, which is named.
+
+    There is no former format yet: manifests written before a field came are without it, and read as they are.
+    """
+    try:
+        return Manifest.model_validate_json(data)
+    except ValueError as error:
+        later = _format(data)
+        if later > FORMAT:
+            message = f"An artefact has format {later}, of a later release; this one reads {FORMAT}."
+            raise CorruptArtefact(message) from None
+        raise CorruptArtefact("An artefact has no readable manifest.json.") from error
+
+
+def _format(data: bytes) -> int:
+    """What it says; 0 where it says nothing."""
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError):
+        return 0
+    told = found.get("format") if isinstance(found, dict) else None
+    return told if isinstance(told, int) else 0

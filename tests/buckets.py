@@ -14,6 +14,14 @@ NAME = "durian"
 @contextmanager
 def s3() -> Iterator[str]:
     """The address of a store that has the bucket `NAME`."""
+    with empty_s3() as address:
+        httpx.put(f"{address}/{NAME}").raise_for_status()
+        yield address
+
+
+@contextmanager
+def empty_s3() -> Iterator[str]:
+    """The address of a store without buckets."""
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -21,9 +29,7 @@ def s3() -> Iterator[str]:
     server.start()
     try:
         host, port = server.get_host_and_port()
-        address = f"http://{host}:{port}"
-        httpx.put(f"{address}/{NAME}").raise_for_status()
-        yield address
+        yield f"http://{host}:{port}"
     finally:
         server.stop()
 

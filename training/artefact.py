@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import platform
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,13 @@ from training.several import parts_of
 _PARITY_ROWS = 2000
 _TOLERANCE = 1e-4
 _GOLDEN = 4
-_PACKAGES = ("numpy", "scipy", "onnx", "onnxruntime-gpu")
+_PACKAGES = ("numpy", "scipy", "onnx", "onnxruntime")
 
 
 def versions() -> dict[str, str]:
-    """What the numbers of a fit depend on."""
-    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+    """What the numbers of a fit depend on: of the modules, since packages of two names bring onnxruntime."""
+    modules = {name: import_module(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), **{name: one.__version__ for name, one in modules.items()}}
 
 
 def check_parity(head: Head, graph: bytes, features: NDArray[np.float32]) -> NDArray[np.float32]:

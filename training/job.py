@@ -16,7 +16,7 @@ from models.base import sha256
 from models.dataset import Pack
 from models.errors import CorruptArtefact, JobFailed
 from models.fitspec import BackboneChoice, FitSpec
-from models.manifest import Manifest
+from models.manifest import Manifest, read_manifest
 from models.report import Adaptation, Baseline, Candidate, Estimate
 from training.deep.graft import Graft
 from training.evaluate import Evidence
@@ -239,7 +239,7 @@ def read_parent(spec: FitSpec) -> Parent | None:
     if spec.parent is None:
         return None
     folder = Path(spec.parent)
-    return Parent(folder, Manifest.model_validate_json((folder / "manifest.json").read_bytes()))
+    return Parent(folder, read_manifest((folder / "manifest.json").read_bytes()))
 
 
 def _tell(phases: Phases, backbone: str, done: int, total: int) -> None:

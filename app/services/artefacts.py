@@ -8,7 +8,7 @@ from pathlib import Path
 
 from models.disk import Disk
 from models.errors import CorruptArtefact
-from models.manifest import MANIFEST, REPORT, Manifest
+from models.manifest import MANIFEST, REPORT, Manifest, read_manifest
 from models.store import publish_folder, set_aside, verify_files
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ class Artefacts:
 
 def _read(folder: Path) -> Manifest:
     try:
-        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-    except (OSError, ValueError) as error:
+        data = (folder / MANIFEST).read_bytes()
+    except OSError as error:
         raise CorruptArtefact("An artefact has no readable manifest.json.") from error
+    return read_manifest(data)

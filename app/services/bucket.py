@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+)
 from obstore.store import S3Store
 
 from app.settings import Settings
@@ -23,6 +29,7 @@ _CONNECT_TIMEOUT = timedelta(seconds=3)
 _RETRY_FOR = timedelta(seconds=10)
 _MIB = 1024 * 1024
 _ABSENT = (NotFoundError, FileNotFoundError)
+_REFUSED = (PermissionDeniedError, UnauthenticatedError)
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ class Bucket:
 
 
 def open_bucket(settings: Settings) -> Bucket | None:
-    """The bucket that the settings name, probed. Raises Unavailable, and Conflict as `probe`."""
+    """The bucket that the settings name, probed. Raises Unavailable, and Conflict as `probe` or for none."""
     if settings.bucket is None:
         return None
     config: S3Config = {"region": settings.store_region, "conditional_put": "etag"}
@@ -115,7 +122,11 @@ def open_bucket(settings: Settings) -> Bucket | None:
         retry_config={"max_retries": 3, "retry_timeout": _RETRY_FOR},
     )
     bucket = Bucket(store)
-    bucket.probe()
+    try:
+        bucket.probe()
+    except NotFound:
+        message = f"There is no {settings.bucket}: make the bucket, or mend the setting `store`."
+        raise Conflict(message, code="no_bucket") from None
     return bucket
 
 
@@ -129,5 +140,8 @@ def _reported() -> Iterator[None]:
         yield
     except _ABSENT:
         raise NotFound("The stored content is gone.") from None
+    except _REFUSED as error:
+        message = "The object store refuses the settings `store_key` and `store_secret`."
+        raise Unavailable(message, code="store") from error
     except BaseError as error:
         raise Unavailable("The object store does not answer; try again shortly.", code="store") from error

@@ -16,7 +16,7 @@ from app.services.artefacts import Artefacts
 from app.services.bucket import Bucket
 from models.disk import Disk
 from models.errors import CorruptArtefact, NotFound
-from models.manifest import MANIFEST, Manifest
+from models.manifest import MANIFEST, Manifest, read_manifest
 from models.store import TEMPORARY, BlobStore, publish_folder
 
 BLOBS = "blobs"
@@ -101,7 +101,7 @@ class SharedArtefacts(Artefacts):
         folder = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self.root))
         try:
             self._fetch_file(digest, MANIFEST, folder)
-            for name in Manifest.model_validate_json((folder / MANIFEST).read_bytes()).files:
+            for name in read_manifest((folder / MANIFEST).read_bytes()).files:
                 self._fetch_file(digest, name, folder)
             publish_folder(folder, self.folder(digest))
         except NotFound:

@@ -29,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     peers = tuple(Peer(name, url, Path(bodies), int(pid)) for name, url, bodies, pid in asked.peer)
     setup = Setup(asked.data, asked.quick, peers)
     failed = False
-    for name in asked.names or [name for name, one in benchmarks.items() if peers or not one.needs_peers]:
+    usual = [name for name, one in benchmarks.items() if not one.apart and (peers or not one.needs_peers)]
+    for name in asked.names or usual:
         section = run(benchmarks[name], setup, _say)
         failed |= section.status == "failed"
         _keep(folder, section)

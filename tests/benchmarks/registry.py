@@ -64,6 +64,8 @@ class Benchmark:
     measure: Measure
     needs_data: bool = False
     needs_peers: bool = False
+    apart: bool = False
+    """Whether it runs only when it is named: it takes long, or much disk."""
 
     @property
     def command(self) -> str:
@@ -80,6 +82,7 @@ def benchmark(
     *,
     needs_data: bool = False,
     needs_peers: bool = False,
+    apart: bool = False,
     registry: dict[str, Benchmark] = REGISTRY,
 ) -> Callable[[Measure], Measure]:
     """Register a function under its own name. Raises ValueError when that is taken."""
@@ -89,7 +92,7 @@ def benchmark(
         if name in registry:
             raise ValueError(f"benchmark {name} is registered twice")
         about = inspect.getdoc(measure) or ""
-        registry[name] = Benchmark(name, title, about, measure, needs_data, needs_peers)
+        registry[name] = Benchmark(name, title, about, measure, needs_data, needs_peers, apart)
         return measure
 
     return register

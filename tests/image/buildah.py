@@ -1,4 +1,8 @@
-"""Images without a Docker engine: `buildah` builds and runs them in a chroot, on this machine's network."""
+"""Images without a Docker engine: `buildah` builds and runs them in a chroot, on this machine's network.
+
+It has no read-only root file system and drops no capabilities; that nothing is written outside the volume is
+looked up afterwards. Everything is kept in DURIAN_IMAGE_STORE, so that only what has changed is built again.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ BASE = "localhost/python:3.11-slim-bookworm"
 PACKAGES = "ca-certificates,python3,python3-venv,python3-distutils"
 # What the builder may need of this machine to reach package registries: certificates, pip's settings.
 HOST_FILES = ("/etc/ssl/certs", "/etc/pip.conf")
+_STORE = Path("/var/tmp/durian-images")
 
 
 class Buildah:
@@ -83,6 +88,20 @@ class Buildah:
             yield path
         finally:
             self("umount", container)
+
+
+def here() -> Buildah:
+    """Images in DURIAN_IMAGE_STORE; by overlay mounts where the kernel has them there, else by copies."""
+    store = Path(os.environ.get("DURIAN_IMAGE_STORE", _STORE))
+    store.mkdir(parents=True, exist_ok=True)
+    return Buildah(store, "overlay" if _overlays(store) else "vfs")
+
+
+def _overlays(store: Path) -> bool:
+    with tempfile.TemporaryDirectory(dir=store) as folder:
+        places = ["--root", f"{folder}/root", "--runroot", f"{folder}/run"]
+        command = ["buildah", *places, "--storage-driver", "overlay", "info"]
+        return subprocess.run(command, capture_output=True).returncode == 0
 
 
 def size(folder: Path) -> int:

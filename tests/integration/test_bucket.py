@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from app.settings import Settings
 from models.base import sha256
 from models.errors import Conflict, NotFound, Unavailable
 from tests.buckets import s3, settings_of
+from tests.postgres import needs_postgres, new_database, postgres
 from tests.support import jsonl, signal
 
 TENANT = "default"
@@ -52,11 +53,13 @@ def test_an_object_is_created_once(bucket: Bucket) -> None:
 
 
 class Careless(BaseHTTPRequestHandler):
-    """A store that takes every put, whatever its conditions."""
+    """A store that takes every put, whatever its conditions, or answers each with another status."""
+
+    status = 200
 
     def do_PUT(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self._answer(200)
+        self._answer(self.status)
 
     def do_DELETE(self) -> None:
         self._answer(204)
@@ -71,18 +74,34 @@ class Careless(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-def test_a_store_that_ignores_conditions_is_refused_at_start(tmp_path: Path) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Careless) as server:
+@contextmanager
+def careless(status: int = 200) -> Iterator[str]:
+    handler = type("Handler", (Careless,), {"status": status})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        settings = Settings(data=tmp_path, **settings_of(f"http://127.0.0.1:{server.server_port}"))
-        with pytest.raises(Conflict, match="If-None-Match"):
-            open_bucket(settings)
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+def test_a_store_that_ignores_conditions_is_refused_at_start(tmp_path: Path) -> None:
+    with careless() as address, pytest.raises(Conflict, match="If-None-Match"):
+        open_bucket(Settings(data=tmp_path, **settings_of(address)))
 
 
 def test_a_store_that_is_away_is_said_to_be_away(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="object store"):
         open_bucket(Settings(data=tmp_path, **settings_of("http://127.0.0.1:9")))
+
+
+def test_a_bucket_that_is_not_there_is_named(address: str, tmp_path: Path) -> None:
+    told = settings_of(address) | {"store": "s3://durians"}
+    with pytest.raises(Conflict, match="no s3://durians"):
+        open_bucket(Settings(data=tmp_path, **told))
+
+
+def test_a_store_that_refuses_the_key_is_said_to_do_so(tmp_path: Path) -> None:
+    with careless(status=403) as address, pytest.raises(Unavailable, match="store_key"):
+        open_bucket(Settings(data=tmp_path, **settings_of(address)))
 
 
 def test_a_blob_is_fetched_once_and_again_when_its_copy_rots(bucket: Bucket, tmp_path: Path) -> None:
@@ -108,10 +127,19 @@ def test_the_sweep_takes_what_is_old_and_not_named(bucket: Bucket) -> None:
     assert bucket.age(key_of("blobs", stale)) is None
 
 
-def test_machines_share_a_database_and_a_bucket(address: str, tmp_path: Path) -> None:
-    """One takes the upload, another trains, a third serves the new version: soon, and without a restart."""
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgres)])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'durian.sqlite'}"
+        return
+    with postgres() as (server, _):
+        yield new_database(server)
+
+
+def test_machines_share_a_database_and_a_bucket(address: str, database: str, tmp_path: Path) -> None:
+    """One takes the upload, another trains, two serve each new version: soon, and without a restart."""
     with ExitStack() as stack:
-        upload, worker, serve = (_machine(stack, address, tmp_path, name) for name in ("a", "b", "c"))
+        upload, worker, serve = (_machine(stack, address, database, tmp_path / name) for name in "abc")
         rows = [{"input": signal(i % 2, i), "label": f"class {i % 2}"} for i in range(16)]
         for version in (1, 2):
             file = upload.services.files.create(TENANT, "s.jsonl", jsonl(rows), "fine-tune", None, None)
@@ -120,9 +148,10 @@ def test_machines_share_a_database_and_a_bucket(address: str, tmp_path: Path) ->
             assert worker.worker.work_once()
             assert worker.services.jobs.get(TENANT, job.id).status == "succeeded"
             published = time.monotonic()
-            while (found := _served(serve)) != version:
-                assert time.monotonic() - published < SEEN_SECONDS, found
-                time.sleep(0.05)
+            for service in (upload, serve):
+                while (found := _served(service)) != version:
+                    assert time.monotonic() - published < SEEN_SECONDS, found
+                    time.sleep(0.05)
         _, content = serve.services.files.content(TENANT, file.id)
         assert content == jsonl(rows)
         loaded = serve.services.serving.catalogue.resolve(TENANT, "m")
@@ -130,9 +159,8 @@ def test_machines_share_a_database_and_a_bucket(address: str, tmp_path: Path) ->
         assert Sweeper(serve.services.settings, serve.services.db, grace=0.0).sweep() == 0
 
 
-def _machine(stack: ExitStack, address: str, folder: Path, name: str) -> Process:
-    url = f"sqlite:///{folder / 'durian.sqlite'}"
-    settings = Settings(data=folder / name, lanes=1, database=url, **settings_of(address))
+def _machine(stack: ExitStack, address: str, database: str, folder: Path) -> Process:
+    settings = Settings(data=folder, lanes=1, database=database, **settings_of(address))
     process = build(settings, InlineRunner())
     stack.callback(process.close)
     process.services.registry.start()

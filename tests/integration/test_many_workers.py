@@ -1,4 +1,4 @@
-"""Two services and three workers on one database: every job is published once, and both services see it."""
+"""Two services and three workers on one database: every job is published once, and seen by both services."""
 
 from __future__ import annotations
 
@@ -51,16 +51,28 @@ def test_every_job_is_published_once_and_seen_everywhere(settings: Settings) -> 
         assert sorted((name, version) for _, name, version in rows) == sorted(
             (f"m{i}", version + 1) for i in range(2) for version in range(JOBS // 2)
         )
-        for service in services:
-            while set(service.services.serving.catalogue.snapshot(TENANT)) != {"m0", "m1"}:
-                assert time.monotonic() - ended < SEEN_SECONDS
-                time.sleep(0.05)
+        seen_by_all(services, JOBS // 2, ended)
+        submit(services, 2)  # and what is served already gives way to a newer one
+        wait(services[0])
+        seen_by_all(services, JOBS // 2 + 1, time.monotonic())
 
 
-def submit(services: list[Process]) -> None:
+def seen_by_all(services: list[Process], version: int, published: float) -> None:
+    """Each service, without a restart, serves that version of both models soon enough."""
+    for service in services:
+        catalogue = service.services.serving.catalogue
+        while {name: catalogue.resolve(TENANT, name).version for name in catalogue.snapshot(TENANT)} != {
+            "m0": version,
+            "m1": version,
+        }:
+            assert time.monotonic() - published < SEEN_SECONDS
+            time.sleep(0.05)
+
+
+def submit(services: list[Process], jobs: int = JOBS) -> None:
     """Jobs by turns from both services, all for two models."""
     rows = [{"input": signal(i % 2, i), "label": f"class {i % 2}"} for i in range(16)]
-    for i in range(JOBS):
+    for i in range(jobs):
         parts = services[i % 2].services
         file = parts.files.create(TENANT, "s.jsonl", jsonl(rows), "fine-tune", None, None)
         request = JobRequest("signal/raw", file.id, suffix=f"m{i % 2}", method="logistic", seed=i)

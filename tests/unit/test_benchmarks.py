@@ -178,6 +178,22 @@ def test_benchmarks_of_other_servers_run_only_when_there_are_some(
     assert "--peer NAME URL BODIES PID`" in (tmp_path / "benchmarks.md").read_text("utf-8")
 
 
+def test_what_stands_apart_runs_only_when_it_is_named(
+    registry: dict[str, Benchmark], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @benchmark("A whole orchard", apart=True, registry=registry)
+    def orchard(setup: Setup) -> Iterator[Row]:
+        """Takes a year."""
+        yield Row(what="trees", value=1)
+
+    monkeypatch.setattr(command, "load", lambda: registry)
+    command.main(["--quick", "--output", str(tmp_path)])
+    assert "orchard" not in read(tmp_path / "benchmarks.json")
+    command.main(["orchard", "--quick", "--output", str(tmp_path)])
+    assert read(tmp_path / "benchmarks.json")["orchard"].status == "measured"
+    assert {name for name, one in load().items() if one.apart} == {"images", "many_machines"}
+
+
 def test_what_wrk_says_is_read_and_a_lost_request_breaks() -> None:
     line = '{"answered": 12, "failed": %d, "seconds": 1.5, "p50": 3.0, "p99": 7.5}'
     assert read_wrk(f"Running\n{line % 0}\n") == Drive(12, 1.5, 3.0, 7.5)

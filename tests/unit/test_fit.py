@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from models.base import TaskName, sha256
@@ -21,7 +23,7 @@ from models.store import verify_files
 from tests.training_support import Bench, blobs, names_of
 from training import fit
 from training.__main__ import main
-from training.artefact import check_parity
+from training.artefact import check_parity, versions
 from training.heads import AffineHead
 
 TASKS: list[TaskName] = ["classification", "regression", "multilabel"]
@@ -219,3 +221,18 @@ def test_command_lists_the_methods(capsys: pytest.CaptureFixture[str]) -> None:
     assert names[0] == "auto"
     assert names[1:] == sorted(names[1:])
     assert {"knn", "logistic", "prototypes", "ridge", "attributes"} <= set(names)
+
+
+def test_versions_where_onnxruntime_is_of_another_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in the cpu images, which have `onnxruntime` in place of `onnxruntime-gpu`."""
+    real = metadata.distribution
+
+    def distribution(name: str) -> metadata.Distribution:
+        if name == "onnxruntime-gpu":
+            raise metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(metadata, "distribution", distribution)
+    assert versions()["onnxruntime"] == onnxruntime.__version__

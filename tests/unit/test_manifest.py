@@ -6,7 +6,9 @@ import orjson
 import pytest
 from pydantic import ValidationError
 
-from models.manifest import Manifest, Output, PredictionSets, Rejection
+from models.base import sha256
+from models.errors import CorruptArtefact
+from models.manifest import FORMAT, Manifest, Output, PredictionSets, Rejection, read_manifest
 from tests.trunks import card, manifest
 
 TONE = Output(name="tone", task="multilabel", labels=("polite", "rude"))
@@ -20,6 +22,46 @@ def several() -> Manifest:
         "rejection": Rejection(threshold=1, false_alarms=0.05),
     }
     return manifest(card(), 6).model_copy(update={**own, **doubts})
+
+
+FIRST = orjson.dumps(
+    {
+        "format": 1,
+        "task": "classification",
+        "labels": ["a", "b"],
+        "input": {"modality": "text", "grid": None},
+        "backbone": {"id": "text/minilm-l6", "digest": "0" * 64},
+        "tap": "sentence",
+        "head": {"kind": "affine", "activation": "softmax", "in_dim": 384, "out_dim": 2},
+        "method": "logistic",
+        "hyperparameters": {"c": 1.0},
+        "interval": None,
+        "seed": 0,
+        "dataset_digest": "1" * 64,
+        "versions": {"python": "3.11.7", "onnxruntime-gpu": "1.31.1"},
+        "files": {"head.onnx": "2" * 64, "golden.npz": "3" * 64},
+    },
+    option=orjson.OPT_SORT_KEYS,
+)
+"""As the first release of the format wrote it: without sets, rejection and outputs."""
+
+
+def test_a_manifest_without_what_came_later_is_read_and_keeps_its_digest() -> None:
+    assert read_manifest(FIRST).digest == sha256(FIRST)
+
+
+def test_a_manifest_of_a_later_format_is_named_as_that() -> None:
+    later = orjson.dumps({**orjson.loads(FIRST), "format": FORMAT + 1, "unheard": "of"})
+    with pytest.raises(CorruptArtefact, match=f"format {FORMAT + 1}"):
+        read_manifest(later)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"{}", b'{"format": null}', b'{"format": Infinity}', FIRST[:-2], b"\xff"]
+)
+def test_what_is_no_manifest(data: bytes) -> None:
+    with pytest.raises(CorruptArtefact, match="no readable"):
+        read_manifest(data)
 
 
 def test_absent_outputs_leave_no_trace() -> None:

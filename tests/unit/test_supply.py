@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -99,3 +102,14 @@ def test_nothing_takes_an_address_to_fetch() -> None:
     for path in serving:
         text = path.read_text()
         assert not any(f"import {name}" in text or f"from {name}" in text for name in clients), path
+
+
+@pytest.mark.parametrize("first", ["app.engine.providers", "training.artefact"])
+def test_onnx_runtime_reports_to_nobody(first: str, tmp_path: Path) -> None:
+    """Whichever of our modules is imported first: what it would report, it would write down here before."""
+    code = f"import {first}, models.session as s; from tests.trunks import affine_onnx; import numpy as np;"
+    code += "s.open_session(affine_onnx(np.zeros((2, 3), np.float32), np.zeros(2, np.float32), 'identity'))"
+    kept = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment = kept | {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env=environment)
+    assert not (tmp_path / ".cache" / "Microsoft").exists()
