@@ -12,6 +12,7 @@ from models.novelty import Novelty
 from models.sets import members
 from training.conformal import fit_sets, set_metrics
 from training.deep.graft import Graft
+from training.deep.parent import overlap
 from training.evaluate import ENOUGH
 from training.heads import activate
 from training.job import Job, Result
@@ -52,14 +53,21 @@ def assess(job: Job, result: Result) -> Doubts:
         return Doubts()
     sets, metrics = _sets(result, least_examples(whole))
     enough = LEAST_VALUES if whole.task == "regression" else LEAST_OF_A_CLASS
-    # A tail's features of what it was trained on are not those of new inputs: no line can be drawn there.
-    fixed = not isinstance(result.head, Graft)
-    found = fit_novelty(_examples(job, result)) if fixed and least_examples(whole) >= enough else None
+    some = _fixed(job, result) and least_examples(whole) >= enough
+    found = fit_novelty(_examples(job, result)) if some else None
     if found is None:
         return Doubts(sets, metrics=metrics)
     novelty, false_alarms = found
     rejection = Rejection(threshold=novelty.threshold, false_alarms=false_alarms)
     return Doubts(sets, rejection, novelty, {**metrics, "false_alarms": false_alarms})
+
+
+def _fixed(job: Job, result: Result) -> bool:
+    """Whether what the head sees of the examples is what it will see of new inputs.
+
+    A tail's features of what it was trained on are not, and no line can be drawn there.
+    """
+    return not overlap(job) if result.stage is not None else not isinstance(result.head, Graft)
 
 
 def _sets(result: Result, least: int) -> tuple[PredictionSets | None, dict[str, float]]:
@@ -87,7 +95,7 @@ def _about(whole: Problem, result: Result) -> bool:
 def _examples(job: Job, result: Result) -> Examples:
     """The tested rows: all of them, where no class has a single example."""
     tested, problem = result.folds.tested, result.evidence.problem
-    X = job.embed_at(result.backbone, result.tap, job.data.pack)[tested]
+    X = result.features(job, job.data.pack)[tested]
     if problem.task != "classification":
         return Examples(X, seed=job.spec.seed)
     return Examples(X, problem.y, result.evidence.scores, job.spec.seed)
