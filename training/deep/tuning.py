@@ -21,6 +21,7 @@ from training.deep.graft import Graft, assemble, scaled
 from training.deep.loop import Course, Extra, predict, settle, train
 from training.deep.material import Ground, groups
 from training.deep.network import Network
+from training.deep.pairs import PairOrder
 from training.deep.parent import overlap, parent_head
 from training.deep.settings import Augment, DeepHyperparameters, steps_for
 from training.evaluate import Evidence
@@ -92,6 +93,8 @@ class Tuning:
     warnings: tuple[str, ...] = ()
     module_rate: float = 1.0
     """Learning rate of terms that are modules, over the head's."""
+    paired: bool = False
+    """Whether every batch holds pairs of one class."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,6 +203,7 @@ class _Work:
             extras=extras,
             modules=[extra for extra in extras if isinstance(extra, torch.nn.Module)],
             module_rate=self.tuning.module_rate * self.given.head_rate,
+            order=self._pairs if self.tuning.paired else None,
         )
         phases, share = self.job.phases, 1 / self.trainings
 
@@ -211,6 +215,9 @@ class _Work:
         copies = np.arange(0, len(self.seen), len(self.rows))[:, None]
         learn = (copies + learn).ravel()
         return network, train(network, self.seen, problem.targets, learn, problem.task, course, report)
+
+    def _pairs(self, learn: NDArray[np.int64], size: int, rng: np.random.Generator) -> PairOrder:
+        return PairOrder(learn, self.ground.problem.y[learn % len(self.rows)], size, rng)
 
     def cross_validate(self, fold: NDArray[np.int64]) -> Evidence:
         """Out-of-fold predictions, each by a network that had not seen the row."""
