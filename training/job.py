@@ -162,6 +162,8 @@ class Result:
     """What else was measured out of fold, by name."""
     stage: Stage | None = None
     """The part of a parent that its head stands on, as it was."""
+    apart: NDArray[np.float64] | None = None
+    """Of a trained tail: how far each tested row [m] lay from the nearest that its network had known."""
 
     @property
     def whole(self) -> Head | Graft:

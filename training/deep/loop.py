@@ -199,6 +199,13 @@ def embed(network: Network, data: Rows, rows: NDArray[np.int64], batch_size: int
     return np.concatenate(_passed(network, data, rows, batch_size, seen))
 
 
+def at_the_top(
+    network: Network, data: Rows, rows: NDArray[np.int64], batch_size: int = 64
+) -> NDArray[np.float64]:
+    """The features of one row or more at the top tap, [len(rows), D], in evaluation."""
+    return np.concatenate(_passed(network, data, rows, batch_size, network.features))
+
+
 def _passed(
     network: Network, data: Rows, rows: NDArray[np.int64], batch_size: int, answer: Callable[[Batch], Tensor]
 ) -> list[NDArray[np.float64]]:
@@ -219,6 +226,7 @@ __all__ = [
     "Extra",
     "Moment",
     "Order",
+    "at_the_top",
     "device",
     "embed",
     "predict",

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from training.calibrate import temperature
 from training.deep.augment import copies_of, vary
 from training.deep.graft import Graft, assemble, scaled
-from training.deep.loop import Course, Extra, predict, settle, train
+from training.deep.loop import Course, Extra, at_the_top, predict, settle, train
 from training.deep.material import Ground, groups
 from training.deep.network import Network
 from training.deep.pairs import PairOrder
@@ -32,6 +32,7 @@ from training.graft.module import write_back
 from training.graft.tail import Rows, Tail
 from training.heads import AffineHead, activate
 from training.methods.base import METHODS, Problem, Setting
+from training.novelty import Examples, nearest_of
 
 if TYPE_CHECKING:
     from training.job import Job, Result
@@ -99,13 +100,17 @@ class Tuning:
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A network trained on every example, and what such a training was worth out of fold."""
+    """A network trained on every example, and what such a training was worth out of fold.
+
+    `apart` [m] are the distances of the tested rows to the nearest that their network had learnt from.
+    """
 
     rows: Rows
     network: Network
     steps: int
     evidence: Evidence
     folds: Folds
+    apart: NDArray[np.float64]
 
 
 def run(job: Job, ground: Ground, given: DeepHyperparameters, tuning: Tuning) -> Result:
@@ -120,9 +125,9 @@ def fit(job: Job, ground: Ground, given: DeepHyperparameters, tuning: Tuning) ->
     fold = groups(job.folds.fold, given.folds)
     seen = _with_copies(ground, tail, rows, given.augment, fold)
     work = _Work(job, ground, given, tuning, tail, rows, seen, int(fold.max(initial=-1)) + 2)
-    evidence = work.cross_validate(fold)
+    evidence, apart = work.cross_validate(fold)
     network, steps = work.train(np.arange(len(rows)), work.trainings - 1)
-    return Trained(rows, network, steps, evidence, Folds(fold))
+    return Trained(rows, network, steps, evidence, Folds(fold), apart)
 
 
 def _with_copies(ground: Ground, tail: Tail, rows: Rows, level: Augment, fold: NDArray[np.int64]) -> Rows:
@@ -170,6 +175,7 @@ def publish(job: Job, ground: Ground, given: DeepHyperparameters, tuning: Tuning
         evidence=evidence,
         folds=trained.folds,
         warnings=(*tuning.warnings, *overlap(job)),
+        apart=trained.apart,
     )
 
 
@@ -219,18 +225,27 @@ class _Work:
     def _pairs(self, learn: NDArray[np.int64], size: int, rng: np.random.Generator) -> PairOrder:
         return PairOrder(learn, self.ground.problem.y[learn % len(self.rows)], size, rng)
 
-    def cross_validate(self, fold: NDArray[np.int64]) -> Evidence:
-        """Out-of-fold predictions, each by a network that had not seen the row."""
+    def cross_validate(self, fold: NDArray[np.int64]) -> tuple[Evidence, NDArray[np.float64]]:
+        """Out-of-fold predictions, each by a network that had not seen the row, and how far apart it lay."""
         problem = self.ground.problem
-        logits = np.zeros(problem.targets.shape)
+        logits, apart = np.zeros(problem.targets.shape), np.zeros(len(problem))
         for number in range(self.trainings - 1):
-            network, _ = self.train(np.flatnonzero(fold != number), number)
-            held_out = np.flatnonzero(fold == number)
+            learn, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+            network, _ = self.train(learn, number)
             logits[held_out] = predict(network, self.rows, held_out)
+            apart[held_out] = self._apart(network, learn, held_out)
         tested = problem.take(np.flatnonzero(fold >= 0))
         found = logits[fold >= 0]
         factor = temperature(tested.activation, found, tested.targets)
-        return Evidence(self.tuning.setting, tested, found * factor, factor)
+        return Evidence(self.tuning.setting, tested, found * factor, factor), apart[fold >= 0]
+
+    def _apart(
+        self, network: Network, learn: NDArray[np.int64], held_out: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        problem = self.ground.problem
+        y = problem.y[learn] if problem.task == "classification" else None
+        known = Examples(at_the_top(network, self.rows, learn), y, seed=self.job.spec.seed)
+        return nearest_of(known, at_the_top(network, self.rows, held_out))
 
 
 def rates_of(ground: Ground, given: DeepHyperparameters, last: int) -> tuple[str, dict[str, float]]:
