@@ -1,8 +1,9 @@
 """Fine-tuning of a tail: probe first, then train (LP-FT, Kumar et al. 2022), the same in every fold.
 
 A linear probe on the fixed features starts the head, so that the first steps do not spoil the features to
-please a random head. Each fold trains a network of its own from the pretrained weights; the model that is
-kept is trained on every example.
+please a random head. Another one on the trained features may end it: a head that is trained for long on few
+examples fits them too closely, and the probe's penalty does not (docs/auto.md, rule 8). Each fold trains a
+network of its own from the pretrained weights; the model that is kept is trained on every example.
 """
 
 from __future__ import annotations
@@ -64,12 +65,16 @@ def probe(problem: Problem) -> tuple[AffineHead, Frame]:
 
 def start(ground: Ground, problem: Problem) -> tuple[AffineHead, Frame]:
     """The head that training begins with: the parent's where it answers the same, else the linear probe."""
-    if ground.parent is not None:
-        plain = replace(Frame.of(problem.X), axes=None)
-        head = parent_head(ground.job, ground.parent, plain)
-        if head is not None:
-            return head, plain
-    return probe(problem)
+    return inherited(ground, problem) or probe(problem)
+
+
+def inherited(ground: Ground, problem: Problem) -> tuple[AffineHead, Frame] | None:
+    """The parent's head, where it answers the same, and the frame that it is in."""
+    if ground.parent is None:
+        return None
+    plain = replace(Frame.of(problem.X), axes=None)
+    head = parent_head(ground.job, ground.parent, plain)
+    return None if head is None else (head, plain)
 
 
 def build_plain(tail: Tail, ground: Ground, problem: Problem) -> Network:
@@ -96,6 +101,8 @@ class Tuning:
     """Learning rate of terms that are modules, over the head's."""
     paired: bool = False
     """Whether every batch holds pairs of one class."""
+    refit: bool = False
+    """Of classes: whether a linear probe on the trained features takes the place of the trained head."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,8 +226,18 @@ class _Work:
             )
 
         copies = np.arange(0, len(self.seen), len(self.rows))[:, None]
-        learn = (copies + learn).ravel()
-        return network, train(network, self.seen, problem.targets, learn, problem.task, course, report)
+        taken = (copies + learn).ravel()
+        steps = train(network, self.seen, problem.targets, taken, problem.task, course, report)
+        if self.tuning.refit and problem.task == "classification":
+            self._refit(network, learn)
+        return network, steps
+
+    def _refit(self, network: Network, learn: NDArray[np.int64]) -> None:
+        """A probe on what the trained tail gives; a parent's head that still serves stays."""
+        problem = self.ground.problem.take(learn)
+        if inherited(self.ground, problem) is None:
+            X = at_the_top(network, self.rows, learn).astype(np.float32)
+            network.set_head(*probe(replace(problem, X=X)))
 
     def _pairs(self, learn: NDArray[np.int64], size: int, rng: np.random.Generator) -> PairOrder:
         return PairOrder(learn, self.ground.problem.y[learn % len(self.rows)], size, rng)

@@ -51,6 +51,7 @@ class Contrastive:
             {"blocks": last, "weight": given.weight, "contrast": given.temperature},
             extras=lambda network, rows, problem: [Together(given.weight, given.temperature)],
             paired=True,
+            refit=True,
         )
         return run(job, ground, given, tuning)
 
