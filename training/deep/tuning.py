@@ -1,8 +1,8 @@
 """Fine-tuning of a tail: probe first, then train (LP-FT, Kumar et al. 2022), the same in every fold.
 
 A linear probe on the fixed features starts the head, so that the first steps do not spoil the features to
-please a random head. Another one on the trained features may end it: a head that is trained for long on few
-examples fits them too closely, and the probe's penalty does not (docs/auto.md, rule 8). Each fold trains a
+please a random head. Another one on the trained features may end it, where that is better out of fold: a head
+that is trained for long on few examples fits them too closely (docs/auto.md, rule 8). Each fold trains a
 network of its own from the pretrained weights; the model that is kept is trained on every example.
 """
 
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from training.calibrate import temperature
 from training.deep.augment import copies_of, vary
 from training.deep.graft import Graft, assemble, scaled
 from training.deep.loop import Course, Extra, at_the_top, predict, settle, train
@@ -25,7 +24,7 @@ from training.deep.network import Network
 from training.deep.pairs import PairOrder
 from training.deep.parent import overlap, parent_head
 from training.deep.settings import Augment, DeepHyperparameters, steps_for
-from training.evaluate import Evidence
+from training.evaluate import Evidence, make_evidence
 from training.folds import Folds
 from training.frame import Frame
 from training.graft.blocks import Block
@@ -102,7 +101,7 @@ class Tuning:
     paired: bool = False
     """Whether every batch holds pairs of one class."""
     refit: bool = False
-    """Of classes: whether a linear probe on the trained features takes the place of the trained head."""
+    """Of classes: whether a linear probe on the trained features may take the place of the trained head."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +132,10 @@ def fit(job: Job, ground: Ground, given: DeepHyperparameters, tuning: Tuning) ->
     seen = _with_copies(ground, tail, rows, given.augment, fold)
     work = _Work(job, ground, given, tuning, tail, rows, seen, int(fold.max(initial=-1)) + 2)
     evidence, apart = work.cross_validate(fold)
-    network, steps = work.train(np.arange(len(rows)), work.trainings - 1)
+    everything = np.arange(len(rows))
+    network, steps = work.train(everything, work.trainings - 1)
+    if evidence.setting.get("refit"):
+        work.refit(network, everything)
     return Trained(rows, network, steps, evidence, Folds(fold), apart)
 
 
@@ -167,7 +169,7 @@ def publish(job: Job, ground: Ground, given: DeepHyperparameters, tuning: Tuning
         ground.problem.X.shape[1],
         activate(network.activation, logits),
     )
-    setting = {**tuning.setting, "steps": trained.steps, "learning_rate": given.learning_rate}
+    setting = {**evidence.setting, "steps": trained.steps, "learning_rate": given.learning_rate}
     if given.augment != "none":
         setting["augment"] = given.augment
     if network.activation != "identity":
@@ -227,12 +229,9 @@ class _Work:
 
         copies = np.arange(0, len(self.seen), len(self.rows))[:, None]
         taken = (copies + learn).ravel()
-        steps = train(network, self.seen, problem.targets, taken, problem.task, course, report)
-        if self.tuning.refit and problem.task == "classification":
-            self._refit(network, learn)
-        return network, steps
+        return network, train(network, self.seen, problem.targets, taken, problem.task, course, report)
 
-    def _refit(self, network: Network, learn: NDArray[np.int64]) -> None:
+    def refit(self, network: Network, learn: NDArray[np.int64]) -> None:
         """A probe on what the trained tail gives; a parent's head that still serves stays."""
         problem = self.ground.problem.take(learn)
         if inherited(self.ground, problem) is None:
@@ -243,18 +242,28 @@ class _Work:
         return PairOrder(learn, self.ground.problem.y[learn % len(self.rows)], size, rng)
 
     def cross_validate(self, fold: NDArray[np.int64]) -> tuple[Evidence, NDArray[np.float64]]:
-        """Out-of-fold predictions, each by a network that had not seen the row, and how far apart it lay."""
+        """Out-of-fold predictions, each by a network that had not seen the row, and how far apart it lay.
+
+        They are of the trained heads, or of the probes that take their place where the loss is lower so.
+        """
         problem = self.ground.problem
-        logits, apart = np.zeros(problem.targets.shape), np.zeros(len(problem))
+        both = self.tuning.refit and problem.task == "classification"
+        logits, apart = np.zeros((1 + both, *problem.targets.shape)), np.zeros(len(problem))
         for number in range(self.trainings - 1):
             learn, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
             network, _ = self.train(learn, number)
-            logits[held_out] = predict(network, self.rows, held_out)
+            logits[0, held_out] = predict(network, self.rows, held_out)
             apart[held_out] = self._apart(network, learn, held_out)
+            if both:
+                self.refit(network, learn)
+                logits[1, held_out] = predict(network, self.rows, held_out)
         tested = problem.take(np.flatnonzero(fold >= 0))
-        found = logits[fold >= 0]
-        factor = temperature(tested.activation, found, tested.targets)
-        return Evidence(self.tuning.setting, tested, found * factor, factor), apart[fold >= 0]
+        settings: list[Setting] = [self.tuning.setting, {**self.tuning.setting, "refit": True}]
+        found = [
+            make_evidence(setting, tested, [some[fold >= 0]])
+            for setting, some in zip(settings, logits, strict=False)
+        ]
+        return min(found, key=lambda one: one.loss or 0.0), apart[fold >= 0]
 
     def _apart(
         self, network: Network, learn: NDArray[np.int64], held_out: NDArray[np.int64]
