@@ -17,7 +17,10 @@ from training.source import Source
 
 def of_size(n: int, classes: int = 2) -> Problem:
     return Problem(
-        np.zeros((n, 1), np.float32), np.arange(n) % classes, "classification", tuple("abcdefgh"[:classes])
+        np.zeros((n, 1), np.float32),
+        np.arange(n) % classes,
+        "classification",
+        tuple(f"c{c}" for c in range(classes)),
     )
 
 
