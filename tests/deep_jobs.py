@@ -147,6 +147,6 @@ def stored(graph: bytes) -> dict[str, np.ndarray]:
 
 def accuracy(fitted: Fitted, data: tuple[np.ndarray, list[str]]) -> float:
     x, labels = data
-    found = answers(fitted, x).argmax(axis=1)
+    found = answers(fitted, x)[:, fitted.manifest.columns[0]].argmax(axis=1)
     right = [fitted.manifest.labels[c] == label for c, label in zip(found, labels, strict=True)]
     return float(np.mean(right))

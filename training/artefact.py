@@ -6,6 +6,7 @@ import io
 import platform
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,13 @@ def golden_bytes(
         outputs=outputs[:_GOLDEN],
     )
     return buffer.getvalue()
+
+
+def golden_contents(data: bytes) -> list[bytes]:
+    """The inputs of such a file."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as npz:
+        blob, ends = npz["blob"].tobytes(), npz["ends"].tolist()
+    return [blob[a:b] for a, b in pairwise([0, *ends])]
 
 
 def write_artefact(

@@ -19,6 +19,9 @@ _CHUNK = 64
 Done = Callable[[int, int], None]
 """Called with (computed so far, to compute)."""
 
+Compute = Callable[[Sequence[bytes]], NDArray[np.float32]]
+"""Canonical inputs -> float32 [n, dim]."""
+
 
 class FeatureSource:
     """Reads through one cache; a backbone is loaded only when something is missing."""
@@ -41,6 +44,16 @@ class FeatureSource:
         Raises JobFailed (`backbone_changed`).
         """
         return _load(choice, self.threads).embed(contents, [tap])[tap]
+
+    def through(self, digest: str, place: str, pack: Pack, compute: Compute) -> NDArray[np.float32]:
+        """float32 [len(pack), dim] of what is no backbone, kept under its digest and that place."""
+        missing = set(self.cache.missing(digest, place, pack.digests))
+        rows = {name: row for row, name in enumerate(pack.digests) if name in missing}
+        if rows:
+            vectors = compute([pack.contents[row] for row in rows.values()])
+            self.cache.put(digest, place, list(rows), vectors)
+        found = self.cache.get(digest, place, pack.digests)
+        return np.stack([found[name] for name in pack.digests])
 
     def _compute_missing(self, choice: BackboneChoice, pack: Pack, done: Done) -> None:
         taps = list(dict.fromkeys(part for tap in choice.taps for part in split_tap(tap)))

@@ -129,7 +129,9 @@ def _baselines(job: Job, result: Result, trials: tuple[Trial, ...]) -> tuple[Bas
     raw = [try_method(rival, _BASELINE_METHOD, {}, folds, DEFAULT)[0] for rival in job.rivals]
     raw += [t for t in trials if t.source.backbone.baseline and not _same(t.source, source)]
     linear = REFERENCE[job.spec.task]
-    probe = [] if job.spec.method in (AUTO, linear) else try_method(source, linear, {}, folds, DEFAULT)
+    itself = job.spec.method == linear and not isinstance(result.head, Graft)
+    known = itself or job.spec.method == AUTO
+    probe = [] if known else try_method(source, linear, {}, folds, DEFAULT)
     return (
         reporting.guess_baseline(source.problem.take(judged_rows(source.problem))),
         *(baseline for trial in [*probe, near[0], *raw] for baseline in reporting.trial_baseline(trial)),

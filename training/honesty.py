@@ -12,11 +12,12 @@ from models.novelty import Novelty
 from models.sets import members
 from training.conformal import fit_sets, set_metrics
 from training.deep.graft import Graft
+from training.deep.parent import overlap
 from training.evaluate import ENOUGH
 from training.heads import activate
 from training.job import Job, Result
 from training.methods import Problem
-from training.novelty import LEAST_OF_A_CLASS, LEAST_VALUES, Examples, fit_novelty
+from training.novelty import LEAST_OF_A_CLASS, LEAST_VALUES, Examples, fit_apart, fit_novelty
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,21 +46,52 @@ class Doubts:
 def assess(job: Job, result: Result) -> Doubts:
     """Of a result whose evidence is about the job's own examples, and these about what it will serve.
 
-    With a target domain the labelled examples are not what new inputs will be like, and nothing is said.
+    With a target domain they are not, and of the answers nothing is said; what is unlike the target is told.
     """
     whole = job.sources[0].raw if len(job.data.pack) else None
-    if whole is None or job.spec.unlabelled_pack is not None or not _about(whole, result):
+    if job.spec.unlabelled_pack is not None:
+        return _telling(_target_novelty(job, result), Doubts())
+    if whole is None or not _about(whole, result):
         return Doubts()
     sets, metrics = _sets(result, least_examples(whole))
     enough = LEAST_VALUES if whole.task == "regression" else LEAST_OF_A_CLASS
-    # A tail's features of what it was trained on are not those of new inputs: no line can be drawn there.
-    fixed = not isinstance(result.head, Graft)
-    found = fit_novelty(_examples(job, result)) if fixed and least_examples(whole) >= enough else None
+    found = _novelty(job, result) if least_examples(whole) >= enough else None
+    return _telling(found, Doubts(sets, metrics=metrics))
+
+
+def _telling(found: tuple[Novelty, float] | None, doubts: Doubts) -> Doubts:
+    """The doubts with a line for the unknown, where one was found."""
     if found is None:
-        return Doubts(sets, metrics=metrics)
+        return doubts
     novelty, false_alarms = found
     rejection = Rejection(threshold=novelty.threshold, false_alarms=false_alarms)
-    return Doubts(sets, rejection, novelty, {**metrics, "false_alarms": false_alarms})
+    metrics = {**doubts.metrics, "false_alarms": false_alarms}
+    return Doubts(doubts.sets, rejection, novelty, metrics)
+
+
+def _novelty(job: Job, result: Result) -> tuple[Novelty, float] | None:
+    """A tail's features of what it was trained on are not those of new inputs: they are judged out of fold.
+
+    So are not those of a stage that has learnt from the examples before: no line can be drawn there.
+    """
+    if _fixed(job, result):
+        return fit_novelty(_examples(job, result))
+    return None if result.apart is None else fit_apart(_examples(job, result), result.apart)
+
+
+def _target_novelty(job: Job, result: Result) -> tuple[Novelty, float] | None:
+    """From the examples of the target, whether they have a label or not: by their distances alone."""
+    data = job.data
+    ours = data.pack.select(np.flatnonzero(data.in_target).tolist())
+    rows = ours if data.target is None else data.target.joined(ours)
+    if len(rows) < LEAST_VALUES or not _fixed(job, result):
+        return None
+    return fit_novelty(Examples(result.features(job, rows), seed=job.spec.seed))
+
+
+def _fixed(job: Job, result: Result) -> bool:
+    """Whether what the head sees of the examples is what it will see of new inputs."""
+    return not overlap(job) if result.stage is not None else not isinstance(result.head, Graft)
 
 
 def _sets(result: Result, least: int) -> tuple[PredictionSets | None, dict[str, float]]:
@@ -87,7 +119,7 @@ def _about(whole: Problem, result: Result) -> bool:
 def _examples(job: Job, result: Result) -> Examples:
     """The tested rows: all of them, where no class has a single example."""
     tested, problem = result.folds.tested, result.evidence.problem
-    X = job.embed_at(result.backbone, result.tap, job.data.pack)[tested]
+    X = result.features(job, job.data.pack)[tested]
     if problem.task != "classification":
         return Examples(X, seed=job.spec.seed)
     return Examples(X, problem.y, result.evidence.scores, job.spec.seed)

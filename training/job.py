@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ from training.phases import Phases
 from training.problem import check_trainable, encode, label_names, labelled_rows
 from training.several import Answer, SeveralHeads
 from training.source import Source
+
+if TYPE_CHECKING:
+    from training.stage import Stage
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +89,13 @@ class Job:
 
     def with_method(self, name: str, hyperparameters: dict[str, Any]) -> Job:
         """The same job for another method; what has been gathered is kept."""
-        update = {"method": name, "hyperparameters": hyperparameters}
+        return self._changed(method=name, hyperparameters=hyperparameters)
+
+    def from_the_backbone(self) -> Job:
+        """The same job without a model to go on from."""
+        return self._changed(parent=None)
+
+    def _changed(self, **update: Any) -> Job:
         other = replace(self, spec=self.spec.model_copy(update=update))
         vars(other).update(
             {key: vars(self)[key] for key in ("sources", "rivals", "folds") if key in vars(self)}
@@ -105,15 +114,14 @@ class Job:
             target = {} if data.target is None else self.embed(choice, data.target)
             labelled = self.embed(choice, data.pack) if data.pack else {t: X[:0] for t, X in target.items()}
             for tap, X in labelled.items():
-                problem = Problem(
-                    X, data.y, self.spec.task, data.names, self.spec.seed, target.get(tap), self._marks
-                )
+                problem = self.problem(X, target.get(tap))
                 found.append(Source(choice, tap, problem, names.get(tap), widths=_widths(choice, tap)))
         return found
 
-    @property
-    def _marks(self) -> NDArray[np.bool_] | None:
-        return self.data.in_target if self.spec.unlabelled_pack else None
+    def problem(self, X: NDArray[np.float32], target: NDArray[np.float32] | None) -> Problem:
+        """The examples with features [n, D], and those of the target that have no label [m, D]."""
+        data, marks = self.data, self.data.in_target if self.spec.unlabelled_pack else None
+        return Problem(X, data.y, self.spec.task, data.names, self.spec.seed, target, marks)
 
 
 def _widths(choice: BackboneChoice, tap: str) -> tuple[int, ...]:
@@ -152,6 +160,10 @@ class Result:
     """What the model answers beside the job's task, in the order of its head."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """What else was measured out of fold, by name."""
+    stage: Stage | None = None
+    """The part of a parent that its head stands on, as it was."""
+    apart: NDArray[np.float64] | None = None
+    """Of a trained tail: how far each tested row [m] lay from the nearest that its network had known."""
 
     @property
     def whole(self) -> Head | Graft:
@@ -166,6 +178,8 @@ class Result:
 
     def features(self, job: Job, pack: Pack) -> NDArray[np.float32]:
         """float32 [len(pack), D]: what the model's head sees of examples."""
+        if self.stage is not None:
+            return self.stage.features(job, pack)
         if isinstance(self.head, Graft):
             return self.head.run(pack.contents)[1]
         return job.embed_at(self.backbone, self.tap, pack)

@@ -58,6 +58,40 @@ def fit_novelty(examples: Examples) -> tuple[Novelty, float] | None:
     rest = np.setdiff1d(np.arange(len(examples.X)), kept)[: max(0, _JUDGED - len(kept))]
     support = Support.of(examples.X[kept])
     kernel, found = _signs(support, examples.take(kept), examples.take(rest))
+    return _judged(support, kernel, found)
+
+
+def fit_apart(examples: Examples, apart: Array) -> tuple[Novelty, float] | None:
+    """The same where `examples.X` were learnt from, and so lie closer together than new ones will.
+
+    `apart` [n] are the distances of each to the nearest of the others, by a network that had seen the others
+    and not it, in units of that network's own spread (`nearest_of`). The second sign is the model's own.
+    """
+    if conformal_rank(len(examples.X) - 1, LEVEL) is None:
+        return None
+    support = Support.of(examples.X[spread_out(examples, _room(examples.X.shape[1]))])
+    found = apart[:, None] * _extent(examples.X)
+    if examples.scores is not None:
+        found = np.hstack([found, 1 - examples.scores.max(axis=1, keepdims=True)])
+    return _judged(support, None, found)
+
+
+def nearest_of(known: Examples, X: Array) -> NDArray[np.float64]:
+    """Distances [m] of new rows `X` [m, D] to the nearest of as many known ones as a model would keep.
+
+    They are in units of the known ones' spread: two networks need not make features of one size.
+    """
+    support = Support.of(known.X[spread_out(known, _room(known.X.shape[1]))])
+    return np.asarray(np.sqrt(support.distances(X).min(axis=1)) / _extent(known.X), np.float64)
+
+
+def _extent(X: Array) -> float:
+    """The root of the mean squared distance to the mean; 1 where all rows are alike."""
+    return float(np.sqrt(((X - X.mean(axis=0)) ** 2).sum(axis=1).mean())) or 1.0
+
+
+def _judged(support: Support, kernel: Kernel | None, found: Array) -> tuple[Novelty, float] | None:
+    """From the signs [n, 1 or 2] of all examples; None where they are all alike."""
     centre, spread = found.mean(axis=0), found.std(axis=0)
     if not (spread > _DIFFERENT * np.abs(centre)).all():
         return None

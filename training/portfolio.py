@@ -29,7 +29,6 @@ _COSTLY = ("gp", "knn", "krr", "ridge")
 _MANY_CLASSES, _MANY_ROWS = 50, 1500
 _CHANCE, _TIMES_CHANCE = 0.001, 3.0
 
-_LEAST_BUDGET = 5.0  # seconds below which no network can be trained to any purpose
 _LEAST_GAIN, _GAIN_ERRORS = 0.01, 1.0
 
 
@@ -69,10 +68,11 @@ def zero_shot(source: Source) -> NDArray[np.int64]:
     return np.asarray((X @ names.T).argmax(axis=1))
 
 
+_LEAST_TEXTS = 400  # examples; below, training was never seen to win
 _START = 5.0  # seconds until torch is loaded and the examples are through the trunk
 _PASSES, _TRAININGS = 3, 4  # below three passes nothing is learnt; three folds and the model itself
-_STEP_SECONDS: dict[ModalityName, float] = {"text": 0.008, "image": 0.01, "audio": 0.01, "signal": 0.002}
-"""Forward and backward of one example through the last block, on one core (MiniLM 0.27 s for 32 texts)."""
+_STEP_SECONDS = 0.008
+"""Forward and backward of one text through the last block, on one core (MiniLM 0.27 s for 32)."""
 
 
 def deep_methods(
@@ -80,22 +80,16 @@ def deep_methods(
 ) -> list[str]:
     """Methods that train a network and are worth trying after the cheap ones, the likeliest first.
 
-    Few examples leave the backbone frozen. From 50 on (texts: from eight a class, and only while more
-    than a tenth of the answers are wrong) it is worth moving a little of it, from 2,000 on most of it. A
-    budget that does not buy three passes over the examples in every training is left unspent.
+    Only where they have been seen to win: texts, from 400 examples and eight a class on, and below 2,000
+    only while more than a tenth of the answers are wrong. A budget that does not buy three passes over the
+    examples in every training is left unspent.
     """
-    n, least = len(problem), _least(problem)
-    needed = _START + _PASSES * _TRAININGS * n * _STEP_SECONDS[modality]
-    if time_budget_s < max(_LEAST_BUDGET, needed) or n < 50:
+    n = len(problem)
+    needed = _START + _PASSES * _TRAININGS * n * _STEP_SECONDS
+    if modality != "text" or n < _LEAST_TEXTS or time_budget_s < needed:
         return []
-    if modality == "text":
-        if n >= 2000:
-            return ["finetune"]
-        poor = evidence.value is not None and evidence.value < 0.9
-        return ["finetune", "lora"] if least >= 8 and poor else []
-    if n < 200:
-        return []
-    return ["lora", "finetune"] if n < 2000 else ["finetune"]
+    poor = evidence.value is not None and evidence.value < 0.9
+    return ["finetune"] if n >= 2000 or (_least(problem) >= 8 and poor) else []
 
 
 def worth_replacing(challenger: Evidence, champion: Evidence) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import zipfile
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
-from tests.support import Job, png
+from tests.support import Job, jsonl, png
 
 pytest.importorskip("torch", reason="training below the top needs torch")
 
@@ -47,3 +49,21 @@ def test_auto_is_a_value_like_any_other(fit: Callable[..., Job]) -> None:
     job = fit("auto.zip", shades(60), model="image/durian-small", method=given, suffix="auto-value")
     assert job["status"] == "succeeded", job
     assert job["result"]["hyperparameters"]["blocks"] == 1
+
+
+def test_new_classes_on_what_a_stage_has_learnt(client: TestClient, fit: Callable[..., Job]) -> None:
+    """Fine-tuned on one thing, then one example each of another, by a method that only fits heads."""
+    first = fit("sim.zip", shades(80), model="image/durian-small", method=method("finetune"), suffix="drawn")
+    assert first["status"] == "succeeded", first
+    rows = [
+        {"input": base64.b64encode(png(shade, 7)).decode(), "label": f"grey-{shade}"} for shade in (30, 220)
+    ]
+    for name in ("siamese", "prototypes"):
+        job = fit("one.jsonl", jsonl(rows), model="drawn", method={"type": name}, suffix=f"new-{name}")
+        assert job["status"] == "succeeded", job
+        assert job["result"]["tap"] == first["result"]["tap"]
+        body = {"model": f"new-{name}", "input": [row["input"] for row in rows], "return_embedding": True}
+        data = client.post("/v1/predictions", json=body).json()["data"]
+        assert [row["label"] for row in data] == ["grey-30", "grey-220"]
+        before = client.post("/v1/predictions", json={**body, "model": "drawn"}).json()["data"]
+        assert data[0]["embedding"] == pytest.approx(before[0]["embedding"], rel=1e-4, abs=1e-5)

@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 
 from models.errors import JobFailed
+from models.runtime import open_session
 from tests import deep_jobs
 from tests.deep_jobs import accuracy, answers, head, run, seen, stored, unseen, weights
 from tests.signal_jobs import Fitted
+from training.methods.base import Problem
 
 torch = pytest.importorskip("torch", reason="training below the top needs torch")
+
+from training.deep.tuning import probe  # noqa: E402
 
 TAILS = ("finetune", "first_layers", "l2_sp", "output_kl", "lora")
 STILL = {"learning_rate": 1e-12, "head_rate": 1e-12, "steps": 1}
@@ -183,3 +187,21 @@ def test_copies_are_learnt_from_and_never_judged(root: Path) -> None:
     assert np.abs(served(varied) - served(plain)).max() > 1e-6
     still = run(root, "finetune", hyperparameters={**STILL, "augment": "strong"})
     np.testing.assert_allclose(served(still), served(run(root, "finetune", hyperparameters=STILL)), atol=1e-6)
+
+
+@pytest.mark.parametrize("behind", [True, False])
+def test_a_head_that_lags_behind_ends_as_the_probe_of_the_trained_features(root: Path, behind: bool) -> None:
+    """By hand: logistic regression on the embedding of the examples, up to its temperature.
+
+    Features learn to see what the probe at the start did not; a head that learns with them needs no other.
+    """
+    x, labels = unseen(60, 2) if behind else unseen(40, 2)
+    rates = {"learning_rate": 0.05, "head_rate": 1e-12 if behind else 1.0}
+    found = run(root, "finetune", (x, labels), hyperparameters={**rates, "steps": 60, "blocks": "all"})
+    scores, features = open_session(head(found)).run(None, {"x": np.asarray(x, "f4")})
+    y = np.array([label == "up" for label in labels]) * 1
+    fitted, frame = probe(Problem(features, y, "classification", ("a", "b")))
+    expected = np.diff(fitted.logits(frame.enter(features)), axis=1)
+    factor = np.diff(np.log(scores), axis=1) / expected
+    assert np.allclose(factor, factor.mean(), rtol=2e-2) == behind
+    assert bool(found.manifest.hyperparameters.get("refit")) == behind

@@ -17,7 +17,10 @@ from training.source import Source
 
 def of_size(n: int, classes: int = 2) -> Problem:
     return Problem(
-        np.zeros((n, 1), np.float32), np.arange(n) % classes, "classification", tuple("abcdefgh"[:classes])
+        np.zeros((n, 1), np.float32),
+        np.arange(n) % classes,
+        "classification",
+        tuple(f"c{c}" for c in range(classes)),
     )
 
 
@@ -45,15 +48,15 @@ def test_costly_methods_stay_out_of_large_problems() -> None:
 @pytest.mark.parametrize(
     ("modality", "n", "right", "budget", "first"),
     [
-        ("text", 40, 0.5, 30, None),  # too few
-        ("text", 100, 0.5, 30, "finetune"),
-        ("text", 100, 0.95, 30, None),  # good enough frozen
-        ("text", 100, 0.5, 1, None),  # no time
+        ("text", 300, 0.5, 120, None),  # too few
+        ("text", 500, 0.5, 120, "finetune"),
+        ("text", 500, 0.95, 120, None),  # good enough frozen
+        ("text", 500, 0.5, 30, None),  # no time
         ("text", 3000, 0.95, 600, "finetune"),
         ("text", 3000, 0.95, 30, None),
-        ("image", 100, 0.5, 30, None),
-        ("image", 500, 0.95, 120, "lora"),
-        ("audio", 5000, 0.95, 1000, "finetune"),
+        ("image", 4000, 0.5, 1000, None),  # never seen to win
+        ("audio", 5000, 0.5, 1000, None),
+        ("signal", 5000, 0.5, 1000, None),
     ],
 )
 def test_deep_methods_want_data_and_time(
@@ -64,8 +67,8 @@ def test_deep_methods_want_data_and_time(
 
 
 def test_texts_need_eight_of_each_class() -> None:
-    assert not deep_methods(of_size(56, 8), "text", answers(0.5, 56), 30)
-    assert deep_methods(of_size(64, 8), "text", answers(0.5, 64), 30)
+    assert not deep_methods(of_size(420, 60), "text", answers(0.5, 420), 300)
+    assert deep_methods(of_size(480, 60), "text", answers(0.5, 480), 300)
 
 
 @pytest.mark.parametrize(

@@ -11,21 +11,24 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, version_converter
 
 from models.backbone import GRAPH, read_card
 from models.cut import cut
+from models.errors import JobFailed
 from models.fitspec import BackboneChoice
+from models.graphs import extract, open_inputs
 from models.manifest import Head as HeadRecord
 from models.modalities import preprocessor
 from models.runtime import open_session
 from models.store import verify_files
-from training.heads import Activation, Scores
+from training.heads import OPSET, Activation, AffineHead, Head, Scores
 from training.several import Part, parts
 
 _ACTIVATION_NODE = {"softmax": "Softmax", "sigmoid": "Sigmoid", "identity": "Identity"}
 Layer = tuple[NDArray[np.float64], NDArray[np.float64]]
 EMBEDDING = "tail_embedding"
+_OLDEST = 13  # version of ONNX that heads can be written in
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +116,13 @@ def assemble(
         before = f"{before}_relu"
     output = _answers(graph, before, layers[-1], [(activation, 0), *further])
     graph.node.append(helper.make_node("Identity", [top], [EMBEDDING]))
-    dim, classes = layers[0][0].shape[1], len(layers[-1][1])
+    _declare(graph, output, len(layers[-1][1]), layers[0][0].shape[1])
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def _declare(graph: Any, output: str, classes: int, dim: int) -> None:
+    """What the graph gives: [N, classes] under that name, and its embedding [N, dim]."""
     del graph.output[:]
     graph.output.extend(
         [
@@ -121,8 +130,55 @@ def assemble(
             helper.make_tensor_value_info(EMBEDDING, TensorProto.FLOAT, ["N", dim]),
         ]
     )
-    onnx.checker.check_model(model)
-    return bytes(model.SerializeToString(deterministic=True))
+
+
+def stand_on(tail: bytes, head: Head) -> bytes:
+    """The graph of a tail with another head in the place of its own, which is cut off. Deterministic.
+
+    The head takes the tail's embedding. Raises JobFailed (`unsupported_operator`) where the tail is of a
+    version of ONNX in which the head cannot be written.
+    """
+    base, top = _beheaded(onnx.load_model_from_string(tail))
+    if isinstance(head, AffineHead):
+        return assemble(base.SerializeToString(), top, [(head.weight, head.bias)], head.activation)
+    own = _in_version(onnx.load_model_from_string(head.to_onnx()), _version(base))
+    names = {"": "", "features": top, **{value.name: value.name for value in own.graph.output}}
+    for tensor in own.graph.initializer:
+        tensor.name = names.setdefault(tensor.name, f"head_{tensor.name}")
+    for node in own.graph.node:
+        node.name = ""
+        for side in (node.input, node.output):
+            side[:] = [names.setdefault(name, f"head_{name}") for name in side]
+    base.graph.initializer.extend(own.graph.initializer)
+    base.graph.node.extend(own.graph.node)
+    base.graph.node.append(helper.make_node("Identity", [top], [EMBEDDING]))
+    _declare(base.graph, own.graph.output[0].name, head.record().out_dim, head.record().in_dim)
+    onnx.checker.check_model(base)
+    return bytes(base.SerializeToString(deterministic=True))
+
+
+def _beheaded(model: Any) -> tuple[Any, str]:
+    """The tail alone, and the name of its features."""
+    last = {name: node for node in model.graph.node for name in node.output}[EMBEDDING]
+    top = last.input[0] if last.op_type == "Identity" else EMBEDDING
+    part = extract(model, [top])
+    read = {name for node in part.graph.node for name in node.input} | {top}
+    part.graph.input.extend(value for value in open_inputs(model) if value.name in read)
+    return part, top
+
+
+def _version(model: Any) -> int:
+    return max(int(one.version) for one in model.opset_import if one.domain in ("", "ai.onnx"))
+
+
+def _in_version(head: Any, version: int) -> Any:
+    """A head of `OPSET` in another version of ONNX: what heads are made of is the same from 13 on."""
+    if _OLDEST <= version <= OPSET:
+        return head
+    if version > OPSET:
+        return version_converter.convert_version(head, version)
+    message = f"The model to start from is in ONNX's opset {version}, and heads need {_OLDEST} or later."
+    raise JobFailed(message, code="unsupported_operator")
 
 
 def _answers(graph: Any, before: str, last: Layer, kinds: Sequence[tuple[Activation, int]]) -> str:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -44,6 +44,14 @@ Extra = Callable[[Moment], Tensor]
 """A term that is added to the loss: a penalty, a confusion of domains."""
 
 
+class Deal(Protocol):
+    """Deals the batches of a training."""
+
+    def take(self) -> NDArray[np.int64]:
+        """The rows of the next one."""
+        ...
+
+
 @dataclass(frozen=True)
 class Course:
     """How a network is trained. `rates` are learning rates of the tail's weights; others stay fixed."""
@@ -62,6 +70,8 @@ class Course:
     """Their learning rate; None for the head's."""
     loss: Extra | None = None
     """What is minimised in place of the task's own loss."""
+    order: Callable[[NDArray[np.int64], int, np.random.Generator], Deal] | None = None
+    """(rows to learn from, size of a batch, luck) -> who deals the batches; None for `Order`."""
 
 
 def device() -> torch.device:
@@ -102,7 +112,7 @@ def train(
     spread = float(truth[torch.as_tensor(learn % len(truth))].var()) or 1.0
     optimiser = AdamW(_groups(network, course), course.weight_decay, _CLIP)
     rng = np.random.default_rng(course.seed)
-    order = Order(learn, course.batch_size, rng)
+    order = (course.order or Order)(learn, course.batch_size, rng)
     total, started, step = course.steps, time.monotonic(), 0
     while step < total:
         taken = order.take()
@@ -189,6 +199,13 @@ def embed(network: Network, data: Rows, rows: NDArray[np.int64], batch_size: int
     return np.concatenate(_passed(network, data, rows, batch_size, seen))
 
 
+def at_the_top(
+    network: Network, data: Rows, rows: NDArray[np.int64], batch_size: int = 64
+) -> NDArray[np.float64]:
+    """The features of one row or more at the top tap, [len(rows), D], in evaluation."""
+    return np.concatenate(_passed(network, data, rows, batch_size, network.features))
+
+
 def _passed(
     network: Network, data: Rows, rows: NDArray[np.int64], batch_size: int, answer: Callable[[Batch], Tensor]
 ) -> list[NDArray[np.float64]]:
@@ -209,6 +226,7 @@ __all__ = [
     "Extra",
     "Moment",
     "Order",
+    "at_the_top",
     "device",
     "embed",
     "predict",

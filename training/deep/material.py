@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from models.backbone import GRAPH, BackboneCard, read_card
@@ -17,8 +18,9 @@ from models.errors import JobFailed
 from models.fitspec import BackboneChoice
 from models.modalities.base import Prepared
 from training.deep.graft import Graft
-from training.deep.parent import parent_tail, take_over
+from training.deep.parent import parent_tail, stored_numbers
 from training.graft.blocks import Block, main_way
+from training.graft.module import GraphModule
 from training.graft.tail import Rows, Tail, open_tail
 from training.methods.base import Problem
 
@@ -82,7 +84,7 @@ class Ground:
                 Path(self.choice.folder), tap, top=self.card.default_tap, threads=self.job.spec.threads
             )
             if self.parent is not None:
-                take_over(tail.module, self.parent)
+                _take_over(tail.module, self.parent)
             self._opened[tap] = tail
         return self._opened[tap]
 
@@ -109,6 +111,15 @@ class Ground:
 
     def prepare(self, tail: Tail, pack: Pack) -> list[Prepared]:
         return [tail.preprocessor.prepare(content) for content in pack.contents]
+
+
+def _take_over(module: GraphModule, parent: Graft) -> None:
+    """Give the module the weights of the parent's tail."""
+    stored = stored_numbers(parent)
+    with torch.no_grad():
+        for name, weight in module.weights.items():
+            if name in stored:
+                weight.copy_(torch.from_numpy(stored[name].copy()))
 
 
 def _card(choice: BackboneChoice) -> BackboneCard:

@@ -33,6 +33,13 @@ class Network(nn.Module):
         self.register_buffer("scale", torch.tensor(frame.scale, dtype=torch.float32))
         self.layers = nn.ModuleList([linear(frame.lift(head.weight), head.bias)])
 
+    def set_head(self, head: AffineHead, frame: Frame) -> None:
+        """Another head of one layer, and the frame that it takes coordinates of."""
+        where = self.mean.device
+        self.mean.copy_(torch.tensor(frame.mean, dtype=torch.float32))
+        self.scale.copy_(torch.tensor(frame.scale, dtype=torch.float32))
+        self.layers = nn.ModuleList([linear(frame.lift(head.weight), head.bias)]).to(where)
+
     def weights(self) -> Mapping[str, Tensor] | None:
         """What stands in for the tail's own weights; None for nothing."""
         return None

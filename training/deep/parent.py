@@ -10,17 +10,16 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from models.errors import JobFailed
 from models.fitspec import BackboneChoice
-from models.manifest import HEAD, Manifest
+from models.manifest import GOLDEN, HEAD, Manifest
 from models.runtime import open_session
+from training.artefact import golden_contents
 from training.deep.graft import Graft, deactivate
 from training.frame import Frame
-from training.graft.module import GraphModule
 from training.heads import AffineHead, Scores
 from training.job import Job, Parent, read_parent
 
@@ -56,15 +55,6 @@ def _graph(parent: Parent) -> bytes:
     return (parent.folder / HEAD).read_bytes()
 
 
-def take_over(module: GraphModule, parent: Graft) -> None:
-    """Give the module the weights of the parent's tail."""
-    stored = _stored(parent)
-    with torch.no_grad():
-        for name, weight in module.weights.items():
-            if name in stored:
-                weight.copy_(torch.from_numpy(stored[name].copy()))
-
-
 def parent_head(job: Job, parent: Graft | None, frame: Frame) -> AffineHead | None:
     """The parent's head in `frame`, if it is one layer and answers just what this job's examples are about.
 
@@ -73,8 +63,8 @@ def parent_head(job: Job, parent: Graft | None, frame: Frame) -> AffineHead | No
     manifest = _of_same_classes(job)
     if parent is None or manifest is None or manifest.outputs:
         return None
-    stored = _stored(parent)
-    if _HIDDEN in stored:
+    stored = stored_numbers(parent)
+    if _HIDDEN in stored or _WEIGHT not in stored:
         return None
     weight, bias = (np.asarray(stored[name], np.float64) for name in (_WEIGHT, _BIAS))
     return AffineHead(weight * frame.scale, bias + weight @ frame.mean, parent.activation)
@@ -106,9 +96,9 @@ def _of_same_classes(job: Job) -> Manifest | None:
 
 
 def overlap(job: Job) -> tuple[str, ...]:
-    """A warning where the parent has learnt from these very examples."""
+    """A warning where the parent has learnt from these very examples, or from some of them."""
     parent = read_parent(job.spec)
-    if parent is None or parent.manifest.dataset_digest != job.spec.training_digest:
+    if parent is None or not _seen(job, parent):
         return ()
     return (
         "The model that this one starts from was trained on the same examples: the estimate is too high. "
@@ -116,6 +106,15 @@ def overlap(job: Job) -> tuple[str, ...]:
     )
 
 
-def _stored(parent: Graft) -> Mapping[str, NDArray[np.floating]]:
+def _seen(job: Job, parent: Parent) -> bool:
+    """Its data are these, or some of its first examples, which it proves itself by, are among these."""
+    if parent.manifest.dataset_digest == job.spec.training_digest:
+        return True
+    ours = set(job.data.pack.contents)
+    return any(content in ours for content in golden_contents((parent.folder / GOLDEN).read_bytes()))
+
+
+def stored_numbers(parent: Graft) -> Mapping[str, NDArray[np.floating]]:
+    """The numbers of its graph, by name: those of the backbone's weights are as there."""
     model = onnx.load_model_from_string(parent.graph)
     return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}

@@ -1,8 +1,9 @@
 """Fine-tuning of a tail: probe first, then train (LP-FT, Kumar et al. 2022), the same in every fold.
 
 A linear probe on the fixed features starts the head, so that the first steps do not spoil the features to
-please a random head. Each fold trains a network of its own from the pretrained weights; the model that is
-kept is trained on every example.
+please a random head. Another one on the trained features may end it, where that is better out of fold: a head
+that is trained for long on few examples fits them too closely (docs/auto.md, rule 8). Each fold trains a
+network of its own from the pretrained weights; the model that is kept is trained on every example.
 """
 
 from __future__ import annotations
@@ -15,15 +16,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from training.calibrate import temperature
 from training.deep.augment import copies_of, vary
 from training.deep.graft import Graft, assemble, scaled
-from training.deep.loop import Course, Extra, predict, settle, train
+from training.deep.loop import Course, Extra, at_the_top, predict, settle, train
 from training.deep.material import Ground, groups
 from training.deep.network import Network
+from training.deep.pairs import PairOrder
 from training.deep.parent import overlap, parent_head
 from training.deep.settings import Augment, DeepHyperparameters, steps_for
-from training.evaluate import Evidence
+from training.evaluate import Evidence, make_evidence
 from training.folds import Folds
 from training.frame import Frame
 from training.graft.blocks import Block
@@ -31,6 +32,7 @@ from training.graft.module import write_back
 from training.graft.tail import Rows, Tail
 from training.heads import AffineHead, activate
 from training.methods.base import METHODS, Problem, Setting
+from training.novelty import Examples, nearest_of
 
 if TYPE_CHECKING:
     from training.job import Job, Result
@@ -62,12 +64,16 @@ def probe(problem: Problem) -> tuple[AffineHead, Frame]:
 
 def start(ground: Ground, problem: Problem) -> tuple[AffineHead, Frame]:
     """The head that training begins with: the parent's where it answers the same, else the linear probe."""
-    if ground.parent is not None:
-        plain = replace(Frame.of(problem.X), axes=None)
-        head = parent_head(ground.job, ground.parent, plain)
-        if head is not None:
-            return head, plain
-    return probe(problem)
+    return inherited(ground, problem) or probe(problem)
+
+
+def inherited(ground: Ground, problem: Problem) -> tuple[AffineHead, Frame] | None:
+    """The parent's head, where it answers the same, and the frame that it is in."""
+    if ground.parent is None:
+        return None
+    plain = replace(Frame.of(problem.X), axes=None)
+    head = parent_head(ground.job, ground.parent, plain)
+    return None if head is None else (head, plain)
 
 
 def build_plain(tail: Tail, ground: Ground, problem: Problem) -> Network:
@@ -92,17 +98,25 @@ class Tuning:
     warnings: tuple[str, ...] = ()
     module_rate: float = 1.0
     """Learning rate of terms that are modules, over the head's."""
+    paired: bool = False
+    """Whether every batch holds pairs of one class."""
+    refit: bool = False
+    """Of classes: whether a linear probe on the trained features may take the place of the trained head."""
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A network trained on every example, and what such a training was worth out of fold."""
+    """A network trained on every example, and what such a training was worth out of fold.
+
+    `apart` [m] are the distances of the tested rows to the nearest that their network had learnt from.
+    """
 
     rows: Rows
     network: Network
     steps: int
     evidence: Evidence
     folds: Folds
+    apart: NDArray[np.float64]
 
 
 def run(job: Job, ground: Ground, given: DeepHyperparameters, tuning: Tuning) -> Result:
@@ -117,9 +131,12 @@ def fit(job: Job, ground: Ground, given: DeepHyperparameters, tuning: Tuning) ->
     fold = groups(job.folds.fold, given.folds)
     seen = _with_copies(ground, tail, rows, given.augment, fold)
     work = _Work(job, ground, given, tuning, tail, rows, seen, int(fold.max(initial=-1)) + 2)
-    evidence = work.cross_validate(fold)
-    network, steps = work.train(np.arange(len(rows)), work.trainings - 1)
-    return Trained(rows, network, steps, evidence, Folds(fold))
+    evidence, apart = work.cross_validate(fold)
+    everything = np.arange(len(rows))
+    network, steps = work.train(everything, work.trainings - 1)
+    if evidence.setting.get("refit"):
+        work.refit(network, everything)
+    return Trained(rows, network, steps, evidence, Folds(fold), apart)
 
 
 def _with_copies(ground: Ground, tail: Tail, rows: Rows, level: Augment, fold: NDArray[np.int64]) -> Rows:
@@ -152,7 +169,7 @@ def publish(job: Job, ground: Ground, given: DeepHyperparameters, tuning: Tuning
         ground.problem.X.shape[1],
         activate(network.activation, logits),
     )
-    setting = {**tuning.setting, "steps": trained.steps, "learning_rate": given.learning_rate}
+    setting = {**evidence.setting, "steps": trained.steps, "learning_rate": given.learning_rate}
     if given.augment != "none":
         setting["augment"] = given.augment
     if network.activation != "identity":
@@ -167,6 +184,7 @@ def publish(job: Job, ground: Ground, given: DeepHyperparameters, tuning: Tuning
         evidence=evidence,
         folds=trained.folds,
         warnings=(*tuning.warnings, *overlap(job)),
+        apart=trained.apart,
     )
 
 
@@ -200,6 +218,7 @@ class _Work:
             extras=extras,
             modules=[extra for extra in extras if isinstance(extra, torch.nn.Module)],
             module_rate=self.tuning.module_rate * self.given.head_rate,
+            order=self._pairs if self.tuning.paired else None,
         )
         phases, share = self.job.phases, 1 / self.trainings
 
@@ -209,21 +228,50 @@ class _Work:
             )
 
         copies = np.arange(0, len(self.seen), len(self.rows))[:, None]
-        learn = (copies + learn).ravel()
-        return network, train(network, self.seen, problem.targets, learn, problem.task, course, report)
+        taken = (copies + learn).ravel()
+        return network, train(network, self.seen, problem.targets, taken, problem.task, course, report)
 
-    def cross_validate(self, fold: NDArray[np.int64]) -> Evidence:
-        """Out-of-fold predictions, each by a network that had not seen the row."""
+    def refit(self, network: Network, learn: NDArray[np.int64]) -> None:
+        """A probe on what the trained tail gives; a parent's head that still serves stays."""
+        problem = self.ground.problem.take(learn)
+        if inherited(self.ground, problem) is None:
+            X = at_the_top(network, self.rows, learn).astype(np.float32)
+            network.set_head(*probe(replace(problem, X=X)))
+
+    def _pairs(self, learn: NDArray[np.int64], size: int, rng: np.random.Generator) -> PairOrder:
+        return PairOrder(learn, self.ground.problem.y[learn % len(self.rows)], size, rng)
+
+    def cross_validate(self, fold: NDArray[np.int64]) -> tuple[Evidence, NDArray[np.float64]]:
+        """Out-of-fold predictions, each by a network that had not seen the row, and how far apart it lay.
+
+        They are of the trained heads, or of the probes that take their place where the loss is lower so.
+        """
         problem = self.ground.problem
-        logits = np.zeros(problem.targets.shape)
+        both = self.tuning.refit and problem.task == "classification"
+        logits, apart = np.zeros((1 + both, *problem.targets.shape)), np.zeros(len(problem))
         for number in range(self.trainings - 1):
-            network, _ = self.train(np.flatnonzero(fold != number), number)
-            held_out = np.flatnonzero(fold == number)
-            logits[held_out] = predict(network, self.rows, held_out)
+            learn, held_out = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+            network, _ = self.train(learn, number)
+            logits[0, held_out] = predict(network, self.rows, held_out)
+            apart[held_out] = self._apart(network, learn, held_out)
+            if both:
+                self.refit(network, learn)
+                logits[1, held_out] = predict(network, self.rows, held_out)
         tested = problem.take(np.flatnonzero(fold >= 0))
-        found = logits[fold >= 0]
-        factor = temperature(tested.activation, found, tested.targets)
-        return Evidence(self.tuning.setting, tested, found * factor, factor)
+        settings: list[Setting] = [self.tuning.setting, {**self.tuning.setting, "refit": True}]
+        found = [
+            make_evidence(setting, tested, [some[fold >= 0]])
+            for setting, some in zip(settings, logits, strict=False)
+        ]
+        return min(found, key=lambda one: one.loss or 0.0), apart[fold >= 0]
+
+    def _apart(
+        self, network: Network, learn: NDArray[np.int64], held_out: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        problem = self.ground.problem
+        y = problem.y[learn] if problem.task == "classification" else None
+        known = Examples(at_the_top(network, self.rows, learn), y, seed=self.job.spec.seed)
+        return nearest_of(known, at_the_top(network, self.rows, held_out))
 
 
 def rates_of(ground: Ground, given: DeepHyperparameters, last: int) -> tuple[str, dict[str, float]]:

@@ -1,9 +1,9 @@
 """Fine-tuning of the last k blocks of the backbone, or of all of it.
 
-The linear probe comes first and starts the head (LP-FT, Kumar et al. 2022); lower blocks learn more slowly
-(discriminative rates, Howard and Ruder 2018); the statistics of batch normalisation stay as they were
-pretrained. With few examples only the last block is trained (BiT-HyperRule scales training with data,
-Kolesnikov et al. 2020).
+The linear probe comes first and starts the head (LP-FT, Kumar et al. 2022); of classes another one, on the
+trained features, ends it where that is better out of fold. Lower blocks learn more slowly (discriminative
+rates, Howard and Ruder 2018); the statistics of batch normalisation stay as they were pretrained. With few
+examples only the last block is trained (BiT-HyperRule scales training with data, Kolesnikov et al. 2020).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class FineTune:
         ground = Ground.of(job)
         last = blocks_for(given, len(ground.problem), len(ground.blocks))
         tap, rates = rates_of(ground, given, last)
-        return run(job, ground, given, Tuning(self.info.name, tap, rates, {"blocks": last}))
+        return run(job, ground, given, Tuning(self.info.name, tap, rates, {"blocks": last}, refit=True))
 
 
 register_procedure(FineTune())

@@ -42,7 +42,7 @@ class FirstLayers:
         chosen = ground.blocks[: given.blocks]
         rates = block_rates(given, chosen)
         setting: Setting = {"blocks": len(chosen)}
-        return run(job, ground, given, Tuning(self.info.name, chosen[0].tap, rates, setting))
+        return run(job, ground, given, Tuning(self.info.name, chosen[0].tap, rates, setting, refit=True))
 
 
 register_procedure(FirstLayers())

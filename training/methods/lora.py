@@ -46,7 +46,7 @@ class Lora:
         tap, rates = rates_of(ground, given, last)
         setting: Setting = {"blocks": last, "rank": given.rank, "alpha": given.alpha}
         build = low_rank(rates, given.rank, given.alpha)
-        return run(job, ground, given, Tuning(self.info.name, tap, rates, setting, build=build))
+        return run(job, ground, given, Tuning(self.info.name, tap, rates, setting, build=build, refit=True))
 
 
 register_procedure(Lora())

@@ -126,7 +126,12 @@ def _heads_alone(job: Job, parts: Mapping[str, Job], name: str, setting: Setting
 
 
 def _reference(job: Job, backbones: tuple[BackboneChoice, ...]) -> Result:
-    more: dict[str, Any] = {"method": REFERENCE[job.spec.task], "hyperparameters": {}, "backbones": backbones}
+    more: dict[str, Any] = {
+        "method": REFERENCE[job.spec.task],
+        "hyperparameters": {},
+        "backbones": backbones,
+        "parent": None,
+    }
     quiet = Phases(lambda event: None)
     return head_track.run(replace(job, spec=job.spec.model_copy(update=more), phases=quiet))[0]
 

@@ -36,7 +36,7 @@ class SelectLayer:
         from training import head_track  # it knows every method, this one among them
         from training.portfolio import REFERENCE
 
-        result, _ = head_track.run(job.with_method(REFERENCE[job.spec.task], {}))
+        result, _ = head_track.run(job.with_method(REFERENCE[job.spec.task], {}).from_the_backbone())
         return result.renamed(self.info.name)
 
 

@@ -2,12 +2,13 @@
 one class (Koch, Zemel, Salakhutdinov 2015).
 
 Koch learns p(same) = sigmoid(sum_j a_j |h_j(x1) - h_j(x2)| + b) from pairs. Here the encoder is the fixed
-backbone, and what the pairs of the examples teach is a linear map W on top of it: W' W is the inverse of
-the scatter within classes, shrunk towards a multiple of the identity, so that with one example a class,
-which makes no pair, it is the plain cosine. The distance is |u1 - u2|^2 = 2 - 2 cos for u = W z / |W z|: a
-matrix product with the stored references, where Koch's |.| would need a tensor of all differences. On
-Omniglot drawings the map is worth 2 points at five examples a class (docs/benchmarks.md), weights a_j on
-squared differences in its place less than 1.
+backbone, or what an earlier stage of the chain made of it (`contrastive`, from pairs too), and what the pairs
+of the examples teach is a linear map W on top of it: W' W is the inverse of the scatter within classes,
+shrunk towards a multiple of the identity, so that with one example a class, which makes no pair, it is the
+plain cosine. The distance is |u1 - u2|^2 = 2 - 2 cos for u = W z / |W z|: a matrix product with the stored
+references, where Koch's |.| would need a tensor of all differences. On Omniglot drawings the map is worth 2
+points at five examples a class (docs/benchmarks.md), weights a_j on squared differences in its place less
+than 1.
 
 A class scores as its nearest reference. What was left out of cross-validation gives the threshold of
 p(same) = 1/2: where false accepts and false rejects are equally many, or where so many are false accepts.
