@@ -59,4 +59,4 @@ def test_no_answer_is_cut(tmp_path: Path, workers: int) -> None:
     assert [client.cut for client in clients] == [[]] * 6
     assert {status for client in clients for status in client.seen} == {200}
     assert all(client.told for client in clients)
-    assert 1.0 <= seconds <= 25.0
+    assert 3.0 <= seconds <= 25.0

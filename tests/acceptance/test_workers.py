@@ -82,6 +82,10 @@ def outlived(family: list[psutil.Process]) -> list[psutil.Process]:
     return left
 
 
+_SETTINGS = {"DURIAN_LANES": "1", "DURIAN_DRAIN_NOTICE_SECONDS": "3"}
+"""So long, because clients on a machine that is busy with other tests must hear of it in time."""
+
+
 @contextmanager
 def running(data: Path, workers: int) -> Iterator[Running]:
     with socket.socket() as probe:
@@ -91,7 +95,7 @@ def running(data: Path, workers: int) -> Iterator[Running]:
     env = {name: value for name, value in os.environ.items() if not name.startswith("DURIAN_")}
     with (data / f"log-{workers}").open("ab") as log:
         process = subprocess.Popen(
-            command, env=env | {"DURIAN_DATA": str(data), "DURIAN_LANES": "1"}, stderr=log, stdout=log
+            command, env=env | _SETTINGS | {"DURIAN_DATA": str(data)}, stderr=log, stdout=log
         )
     service = Running(process, f"http://127.0.0.1:{port}")
     family: list[psutil.Process] = []

@@ -1,4 +1,8 @@
-"""Requests that come by the clock, whether those before were answered or not: what overload is."""
+"""Requests that come by the clock, whether those before were answered or not: what overload is.
+
+Written against transports, not streams: at some thousand requests a second a generator that shares the
+machine with the service must cost little, or its own delay is taken for the service's.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,16 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 Address = tuple[str, int]
 _GIVE_UP_SECONDS = 10.0
+_LENGTH = b"content-length: "
 
 
 @dataclass
 class Seen:
-    """Seconds from the sending of each request to the end of its answer, by status; 0 is no answer."""
+    """Seconds from the moment each request was due to the end of its answer, by status; 0 is no answer."""
 
     latencies: dict[int, list[float]] = field(default_factory=dict)
 
@@ -30,59 +36,97 @@ class Seen:
         return found[min(len(found) - 1, int(0.99 * len(found)))]
 
 
-class Connections:
-    """Connections that are kept open; one is made where none is free."""
+class Storm:
+    """Requests to one address and what came of them. Connections are kept; one is made where none is free."""
 
     def __init__(self, address: Address) -> None:
+        self.seen = Seen()
+        self.free: list[Connection] = []
+        self.busy: set[Connection] = set()
         self._address = address
-        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._opening: set[asyncio.Task[None]] = set()
 
-    async def exchange(self, request: bytes) -> int:
-        """The status of the answer. Raises OSError, TimeoutError, IncompleteReadError."""
-        reader, writer = self._free.pop() if self._free else await asyncio.open_connection(*self._address)
+    def send(self, request: bytes, due: float) -> None:
+        if self.free:
+            self.free.pop().ask(request, due)
+        else:
+            opening = asyncio.get_running_loop().create_task(self._open(request, due))
+            self._opening.add(opening)
+            opening.add_done_callback(self._opening.discard)
+
+    async def _open(self, request: bytes, due: float) -> None:
+        loop = asyncio.get_running_loop()
         try:
-            writer.write(request)
             async with asyncio.timeout(_GIVE_UP_SECONDS):
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-                await reader.readexactly(length)
-        except BaseException:
-            writer.close()
-            raise
-        self._free.append((reader, writer))
-        return int(head[9:12])
+                _, connection = await loop.create_connection(lambda: Connection(self), *self._address)
+        except (OSError, TimeoutError):
+            self.seen.add(0, time.perf_counter() - due)
+        else:
+            connection.ask(request, due)
 
-    def close(self) -> None:
-        for _, writer in self._free:
-            writer.close()
+    async def end(self) -> None:
+        """Wait for what is under way, and close; what has no answer by then has none."""
+        deadline = time.perf_counter() + _GIVE_UP_SECONDS
+        while (self._opening or self.busy) and time.perf_counter() < deadline:
+            await asyncio.sleep(0.02)
+        for connection in [*self.busy, *self.free]:
+            connection.transport.abort()
+        while self.busy:
+            await asyncio.sleep(0.01)
+
+
+class Connection(asyncio.Protocol):
+    """One request at a time; each answer has a length."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, storm: Storm) -> None:
+        self._storm = storm
+        self._due = 0.0
+        self._got = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def ask(self, request: bytes, due: float) -> None:
+        self._due, self._got = due, b""
+        self._storm.busy.add(self)
+        self.transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._got += data
+        head, end, body = self._got.partition(b"\r\n\r\n")
+        if end and len(body) >= int(head.lower().partition(_LENGTH)[2].partition(b"\r\n")[0]):
+            self._over(int(head[9:12]))
+            if not self.transport.is_closing() and b"connection: close" not in head:
+                self._storm.free.append(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self in self._storm.busy:
+            self._over(0)
+        if self in self._storm.free:
+            self._storm.free.remove(self)
+
+    def _over(self, status: int) -> None:
+        self._storm.busy.discard(self)
+        self._storm.seen.add(status, time.perf_counter() - self._due)
 
 
 async def storm(address: Address, requests: Sequence[bytes], rate: float, seconds: float) -> Seen:
     """Send `rate` requests a second, at random moments, for so long; and wait for what is under way."""
-    seen, connections, rng = Seen(), Connections(address), random.Random(0)
-    tasks: set[asyncio.Task[None]] = set()
+    storming, rng = Storm(address), random.Random(0)
     start = time.perf_counter()
-    at, sent = start, 0
-    while at - start < seconds:
-        at += rng.expovariate(rate)
-        if (pause := at - time.perf_counter()) > 0:
+    due, sent = start, 0
+    while due - start < seconds:
+        due += rng.expovariate(rate)
+        if (pause := due - time.perf_counter()) > 0:
             await asyncio.sleep(pause)
-        task = asyncio.create_task(_one(connections, requests[sent % len(requests)], seen))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        storming.send(requests[sent % len(requests)], due)
         sent += 1
-    await asyncio.gather(*tasks)
-    connections.close()
-    return seen
-
-
-async def _one(connections: Connections, request: bytes, seen: Seen) -> None:
-    started = time.perf_counter()
-    try:
-        status = await connections.exchange(request)
-    except (OSError, TimeoutError, asyncio.IncompleteReadError):
-        status = 0
-    seen.add(status, time.perf_counter() - started)
+        if not sent % 16:
+            await asyncio.sleep(0)  # one that is late must still read what has come
+    await storming.end()
+    return storming.seen
 
 
 async def beside(
