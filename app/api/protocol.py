@@ -29,6 +29,9 @@ _TICK_SECONDS = 0.5
 _BYTES_PER_SECOND = 64 * 1024
 """A body may take as much longer as its bytes take at this rate."""
 
+_UNWELCOME_SECONDS = 1.0
+"""A connection over the bound of its address hears so with its first bytes, or after so long without any."""
+
 _DRAIN_SECONDS = 20
 log = logging.getLogger(__name__)
 
@@ -98,9 +101,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.phase, self.since, self.received = Phase.HEAD, self.loop.time(), 0
         self._buffered, self._stalled = 0, 0.0
         self.refused: DurianError | None = None
-        if not self.guard.joined(self):
-            error = RateLimited("This address has too many connections open.", code="connections")
-            self.refuse(HTTPStatus.TOO_MANY_REQUESTS, error)
+        self.welcome = self.guard.joined(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.guard.left(self)
@@ -108,6 +109,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
+            return
+        if not self.welcome:  # not before: closed with a request unread, it would be reset, and hear nothing
+            self._turn_away()
             return
         if self.phase is Phase.IDLE:
             self._enter(Phase.HEAD)
@@ -164,6 +168,8 @@ class GuardedProtocol(HttpToolsProtocol):
         """End the connection if it waits for too long."""
         if self._writes_nothing(now):
             self.transport.abort()
+        elif not self.welcome and now - self.since > _UNWELCOME_SECONDS:
+            self._turn_away()
         elif self.transport.is_closing() or self.flow.read_paused or self.phase in (Phase.IDLE, Phase.ANSWER):
             return
         elif self.phase is Phase.HEAD:
@@ -181,6 +187,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.close()
+
+    def _turn_away(self) -> None:
+        error = RateLimited("This address has too many connections open.", code="connections")
+        self.refuse(HTTPStatus.TOO_MANY_REQUESTS, error)
 
     def _enter(self, phase: Phase) -> None:
         self.phase, self.since, self.received = phase, self.loop.time(), 0

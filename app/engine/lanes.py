@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -24,6 +26,10 @@ from models.modalities.base import Prepared
 from models.runtime import Features
 
 log = logging.getLogger(__name__)
+_NICENESS = 5
+"""Where lanes and the event loop want the same cores, the loop goes first: it has little to do for each
+request, and while it waits nobody is answered, refused, or told that the service lives."""
+
 _clock = time.perf_counter_ns
 
 
@@ -55,6 +61,8 @@ class Lanes:
         return max((now - since for since in self._since if since is not None), default=0.0)
 
     def _serve(self, lane: int) -> None:
+        if sys.platform == "linux":  # there it is of this thread alone
+            os.nice(_NICENESS)
         while (step := self._queue.take()) is not None:
             self._since[lane] = time.monotonic()
             try:
