@@ -76,7 +76,7 @@ def slices(
     """Slices of some servers at each number of clients, in turns."""
     turn = Round(setup.amount(2), setup.amount(8, 1) / 10)
     found: dict[tuple[int, str], list[Slice]] = {}
-    for _ in range(setup.amount(3)):
+    for _ in range(setup.amount(5)):
         for clients in asked:
             for server in servers:
                 piece = turn.slice(server, bare, clients)
