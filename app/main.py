@@ -275,7 +275,7 @@ def services(ground: Ground, behind: Behind) -> Services:
     methods = Methods(behind.runner, Workers(db).methods)
     health, requests = _health(ground, behind), Requests()
     planner = Planner(ground.shelf, settings.max_classes, lambda: behind.engine.device)
-    jobs = Jobs(db, data, planner, methods, settings.max_queued_jobs, behind.wake)
+    jobs = Jobs(db, data, planner, methods, settings.max_queued_jobs, behind.wake, behind.registry.refresh)
     return Services(
         settings=settings,
         db=db,

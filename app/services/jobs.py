@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ from app.services.page import Page, before, fetch_page
 from app.services.plan import Planner
 from app.tracing import TRACING
 from models.base import sha256
-from models.errors import Conflict, NotFound, RateLimited
+from models.errors import Conflict, DurianError, NotFound, RateLimited
 from models.events import Event
 
 
@@ -54,7 +55,8 @@ def job_of(session: Session, tenant: str, job_id: str) -> Job:
 
 
 class Jobs:
-    """`wake` tells a worker of this process that there is something to do."""
+    """`wake` tells a worker of this process that there is something to do; `show` brings what is served up to
+    what the database says."""
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class Jobs:
         methods: Methods,
         max_queued: int,
         wake: Callable[[], None],
+        show: Callable[[], None] = lambda: None,
     ) -> None:
         self.db = db
         self.data = data
@@ -71,6 +74,7 @@ class Jobs:
         self.methods = methods
         self.max_queued = max_queued
         self.wake = wake
+        self._show = show
 
     def create(self, tenant: str, request: JobRequest, idempotency_key: str | None = None) -> Job:
         """Check everything that can be checked before training, then enqueue.
@@ -141,8 +145,13 @@ class Jobs:
         return found
 
     def get(self, tenant: str, job_id: str) -> Job:
+        """The job. Of one that has succeeded its version is served when this returns, here too."""
         with self.db.read() as session:
-            return job_of(session, tenant, job_id)
+            job = job_of(session, tenant, job_id)
+        if job.status == "succeeded":  # the transaction that says so comes before the catalogue's change
+            with suppress(DurianError):  # what cannot be read now is served within a second of being readable
+                self._show()
+        return job
 
     def list(self, tenant: str, after: str | None, limit: int, metadata: Mapping[str, str]) -> Page[Job]:
         """Newest first; with `metadata`, those whose metadata holds every pair."""

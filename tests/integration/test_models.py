@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from app.services.registry import Registry
 from tests.support import TEXTS, Job, jsonl
 
 RENAMED = [{**row, "label": row["label"].upper()} for row in TEXTS]
@@ -28,6 +30,33 @@ def answer(client: TestClient, model: str) -> Any:
     body = {"model": model, "input": "give me my money back"}
     response = client.post("/v1/predictions", json=body)
     return response.json()["data"][0]["label"] if response.status_code == 200 else response.status_code
+
+
+class Late:
+    """What a publisher tells of a change: as late as on a machine that is busy."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def refresh(self) -> None:
+        time.sleep(0.3)
+        self._registry.refresh()
+
+
+def test_who_sees_a_job_succeed_is_answered_by_its_version(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = client.app.state.process  # type: ignore[attr-defined]
+    monkeypatch.setattr(process.worker.publisher, "registry", Late(process.services.registry))
+    for version in (1, 2):
+        file = client.post("/v1/files", files={"file": ("t.jsonl", jsonl(TEXTS))}).json()["id"]
+        body = {"model": "text/minilm-l6", "training_file": file, "suffix": "at-once", "seed": version}
+        job = client.post("/v1/fine_tuning/jobs", json=body).json()
+        while job["status"] not in ("succeeded", "failed"):
+            time.sleep(0.005)
+            job = client.get(f"/v1/fine_tuning/jobs/{job['id']}").json()
+        answered = client.post("/v1/predictions", json={"model": "at-once", "input": "hello"}).json()
+        assert answered["version"] == version
 
 
 def test_a_reference_is_a_name_a_version_or_an_alias(client: TestClient, two_versions: str) -> None:
