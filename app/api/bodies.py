@@ -53,8 +53,8 @@ class Bodies:
         body = await _read(receive, limit)
         if path.endswith(_INFER):
             self._check(fields, body)
-        elif is_json:
-            scope["state"]["json"] = strict_json(body) if body else None
+        elif is_json and body:
+            scope["state"]["json"] = strict_json(body)
         return replayed(body, receive)
 
     def _limit(self, path: str, is_json: bool) -> int:

@@ -21,6 +21,7 @@ from models.errors import DurianError, NotFound
 from models.manifest import InputSpec, Manifest
 from models.modalities import modality
 from models.runtime import Features
+from models.sets import members
 
 MULTILABEL_THRESHOLD = 0.5
 _DECIMALS = 6
@@ -211,8 +212,7 @@ def _score_rows(manifest: Manifest, scores: np.ndarray[Any, Any], top_k: int) ->
     if manifest.task == "multilabel":
         _put(answers, "label", labels_above(manifest, scores))
     if manifest.prediction_sets is not None:
-        least = float(np.float32(manifest.prediction_sets.threshold))  # what `models.sets` compares with
-        sizes = [sum(score >= least for score in row) or 1 for row in values]
+        sizes = members(scores, manifest.prediction_sets.threshold).sum(axis=1).tolist()
         sets = [places[:size] for places, size in zip(ranking, sizes, strict=True)]
         _put(answers, "set", [[labels[i] for i in places] for places in sets])
     return answers

@@ -211,3 +211,9 @@ def test_a_bad_embedding_request(
 ) -> None:
     error = error_of(client.post("/v1/embeddings", json=body), status)
     assert param is None or error["param"] == param
+
+
+def test_an_empty_body_in_chunks_is_no_json(client: TestClient) -> None:
+    headers = {"content-type": "application/json"}
+    answer = client.post("/v1/predictions", content=iter([b""]), headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_json")
