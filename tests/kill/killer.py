@@ -29,6 +29,7 @@ LEASE_SECONDS = 1.0
 READY_SECONDS = 10.0
 SETTLE_SECONDS = 60.0
 _START_SECONDS = 120.0
+_GONE_SECONDS = 30.0
 PLANTED = ("blobs/aa/.tmp-planted", "work/ftjob-planted-1/output/head.onnx")
 
 
@@ -254,8 +255,10 @@ class Killer:
 
     def _last_start(self) -> None:
         """Kill both, leave what a crash leaves, start once more, and stop: nothing may be left over."""
+        dying = [*self.pids.values(), *(child for pid in self.pids.values() for child in children(pid))]
         for role in ("service", "worker"):
             with_pid(self.pids[role], signal.SIGKILL)
+        wait_gone(dying, _GONE_SECONDS)  # until then the next one to start is not the first on the folder
         for name in PLANTED:
             (self.data / name).parent.mkdir(parents=True, exist_ok=True)
             (self.data / name).write_bytes(b"half")
@@ -274,6 +277,21 @@ def with_pid(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         return
+
+
+def wait_gone(pids: list[int], seconds: float) -> None:
+    """Until the kernel has closed what they had open."""
+    deadline = time.monotonic() + seconds
+    while any(lives(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def lives(pid: int) -> bool:
+    """Whether it may still hold files: a zombie holds none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
 
 
 def children(pid: int) -> list[int]:

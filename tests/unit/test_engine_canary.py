@@ -174,9 +174,11 @@ def test_closing_ends_the_lanes_that_wait_for_the_gpu(scene: Callable[..., Scene
     here.ask(b"loaded")
     here.gpu.gate.clear()
     threads = [threading.Thread(target=here.ask, args=(b"%d" % i,)) for i in range(3)]
-    for thread in threads:
+    threads[0].start()
+    until(lambda: here.gpu.running == 1)  # before that, the next would ride in its batch
+    for thread in threads[1:]:
         thread.start()
-    until(lambda: here.gpu.running == 1 and here.engine.stats().waiting == 2)
+    until(lambda: here.engine.stats().waiting == 2)
     closing = threading.Thread(target=here.engine.close, args=(5.0,))
     closing.start()
     until(lambda: here.engine.closing)
