@@ -6,6 +6,7 @@ import json
 import traceback
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from time import monotonic
 
 from app.decoding.channel import Channel
 from app.decoding.limits import Limits, allow, bound, peak_memory
@@ -20,10 +21,15 @@ from models.modalities.base import Preprocessor
 from models.modalities.faults import out_of_memory, watch
 
 AT = "at"
+ALONE = "alone"
+"""Asks for each reply as soon as there is one, so that the end of the child tells at which input it ended."""
 BROKEN = "broken"
 LEAVES = "leaves"
 _GROWTH = 64 * 1024 * 1024
 """A child that has ever held so much more than at its start makes room for a fresh one, forked in 5 ms."""
+
+_HELD_SECONDS = 0.005
+"""Replies of so much time go out together."""
 
 Reply = tuple[Header, list[bytes]]
 
@@ -39,9 +45,14 @@ def serve(channel: Channel, limits: Limits) -> None:
     while not leaves and (asked := channel.receive()) is not None:
         watch(_watcher(channel, limits, tells=asked.header["do"] != "prepare"))
         allow(limits.parsing(len(asked.payload)))
+        alone, sent = asked.header.get(ALONE, False), monotonic()
         for header, payload in _DO[asked.header["do"]](asked):
             leaves = peak_memory() > most
-            channel.send({**header, LEAVES: leaves}, *payload)
+            channel.hold({**header, LEAVES: leaves}, *payload)
+            if alone or monotonic() - sent > _HELD_SECONDS:
+                channel.flush()
+                sent = monotonic()
+        channel.flush()
         allow(0)
 
 

@@ -7,7 +7,7 @@ import logging
 import signal
 from collections.abc import Sequence
 
-from app.decoding.child import AT, BROKEN
+from app.decoding.child import ALONE, AT, BROKEN
 from app.decoding.limits import Limits
 from app.decoding.nursery import NURSERY, Nursery
 from app.decoding.pool import Lost, Pool
@@ -76,13 +76,16 @@ class Decoders:
         One that is no good costs its own place in the list and no other. Raises Unavailable.
         """
         found: list[Prepared | DurianError] = []
+        alone = len(contents) == 1
         while len(found) < len(contents):
             rest = contents[len(found) :]
             header = {"do": "prepare", "card": card, "places": places[len(found) :], "sizes": sizes(rest)}
             try:
-                self._prepare(header, rest, found)
+                self._prepare({**header, ALONE: alone}, rest, found)
             except Lost as lost:
-                found.append(self._verdict(lost, places[len(found)]))
+                if alone:
+                    found.append(self._verdict(lost, places[len(found)]))
+                alone = True  # whose fault it was is not known while replies come together
         return found
 
     def warm(self) -> None:
