@@ -87,11 +87,11 @@ class Lanes:
             self._run(items)
 
     def _run(self, items: list[Item]) -> None:
-        started = _clock()
+        started, cpu = _clock(), time.thread_time_ns()
         for item in items:
             item.work.started_ns = item.work.started_ns or started
         features, outputs = compute(items)
-        self._queue.learn(items, _clock() - started)
+        self._queue.learn(items, _clock() - started, time.thread_time_ns() - cpu)
         self._hear(items[0], features[0])
         broken = [item for item, row in zip(items, outputs, strict=True) if row is None]
         if broken:

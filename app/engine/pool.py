@@ -10,6 +10,7 @@ from heapq import heapify, heappop, heapreplace
 from typing import NamedTuple
 
 from app.engine.shares import Shares
+from app.engine.sizes import Sizes
 from app.engine.trunks import Trunk
 from app.engine.window import choose
 from app.engine.work import Item, Work
@@ -69,6 +70,7 @@ class Pool:
         self._max_batch = max_batch * (GPU_BATCH if self.on_gpu else 1)
         self._look = LOOK_AHEAD * self._max_batch if trunk.sizes_differ else 1
         self._ms_a_size = 1.0
+        self._sizes = Sizes(SMALLEST_SHARE, self._max_batch)
 
     def __len__(self) -> int:
         return sum(map(len, self._flows.values()))
@@ -110,7 +112,7 @@ class Pool:
             self._remove(items, ready=False)
             return Step(True, items)
         seen = self._merged(LOOK_AHEAD * self._max_batch, ready=True)
-        limit = self._short(self._share(ready, free_lanes), seen)
+        limit = self._short(self._worthwhile(self._share(ready, free_lanes)), seen)
         rows = choose([item.size for item in seen], limit, self._run_cost, padded=self._padded)
         items = [seen[row] for row in rows]
         self._shares.begin(seen[0].work.ask.tenant)
@@ -124,10 +126,12 @@ class Pool:
         raw, ready = self._counts()
         return bool(raw) and ready < self._look
 
-    def learn(self, size: int, ns: int) -> None:
-        """Learn what a unit of size costs, from a batch of so much that took so long; a hitch is no price."""
-        seen = min(ns / _NS_PER_MS / max(1, size), 2 * self._ms_a_size)
-        self._ms_a_size += _LEARNING_RATE * (seen - self._ms_a_size)
+    def learn(self, count: int, size: int, ns: int, cpu_ns: int) -> None:
+        """Learn what a unit of size costs, from a batch of so many inputs; a hitch is no price. Which number of
+        inputs is fastest is judged by CPU time: how often a lane was interrupted is not the batch's doing."""
+        cost = ns / _NS_PER_MS / max(1, size)
+        self._ms_a_size += _LEARNING_RATE * (min(cost, 2 * self._ms_a_size) - self._ms_a_size)
+        self._sizes.learn(count, cpu_ns / max(1, size))
 
     def _counts(self) -> tuple[int, int]:
         raw = ready = 0
@@ -169,6 +173,10 @@ class Pool:
 
     def _share(self, waiting: int, free_lanes: int) -> int:
         return min(self._max_batch, max(SMALLEST_SHARE, -(-waiting // free_lanes)))
+
+    def _worthwhile(self, limit: int) -> int:
+        """`limit`, or as many as are fastest together; a GPU is fastest with all."""
+        return limit if self.on_gpu else min(limit, self._sizes.best(limit))
 
     def _short(self, limit: int, seen: list[Item]) -> int:
         """`limit`, or as many as run in a quantum where not only one tenant is about."""

@@ -145,10 +145,11 @@ class Queue:
         """Batches that may run on a GPU at a time."""
         return self._gpu_streams
 
-    def learn(self, items: list[Item], ns: int) -> None:
-        """From a batch that ran, how long its backbone takes."""
+    def learn(self, items: list[Item], ns: int, cpu_ns: int) -> None:
+        """From a batch that ran, how long its backbone takes, by the clock and of this thread's CPU."""
         with self._changed:
-            self._pool(items[0].work).learn(sum(item.size for item in items), ns)
+            size = sum(item.size for item in items)
+            self._pool(items[0].work).learn(len(items), size, ns, cpu_ns)
 
     def withdraw(self, work: Work) -> None:
         """Forget what still waits of a request that is over."""

@@ -4,48 +4,55 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from app.demo.service import temporary_service
 from app.settings import Settings
+from models.backbone import write_backbone
 from models.runtime import Backbone
 from models.shelf import SHIPPED, Shelf
 from tests.benchmarks.drive import DRIVER
-from tests.benchmarks.examples import Examples, digits, texts
+from tests.benchmarks.examples import Examples, digits, photographs, texts
 from tests.benchmarks.registry import Setup, benchmark
 from tests.benchmarks.results import Row
 from tests.benchmarks.service import MINILM, spread
 from tests.benchmarks.serving import Bare, Cores, Round, Server, Slice, durian, pinned, with_int8
+from training.backbones.draft import card_of
 
 ASKED = {1: 0.45, 8: 0.70, 32: 0.85, 128: 0.88}
 _TAIL = 2.0
 _TAIL_CLIENTS = 8
 _IMAGES = "image/durian-small"
+_PHOTOGRAPHS = "torchvision/mobilenet_v2"
 _SHOTS = 5
 _MOST = 240
+_PHOTOGRAPH_COUNT = 150
 
 
 @benchmark("Throughput: predictions against the bare session")
 def throughput(setup: Setup) -> Iterator[Row]:
     """One input a request over HTTP, on models of 10 to 12 classes: texts as JSON over MiniLM in float32 and
-    int8, PNGs as raw bodies over our image backbone. CPU ratio: predictions per CPU second of the service's
-    processes / inputs per CPU second of the bare session (prepared and sorted by length ahead, at its best
+    int8, PNGs of digits as raw bodies over our small image backbone, JPEGs over MobileNetV2 of torchvision
+    (random weights, where torch is there). CPU ratio: predictions per CPU second of the service's processes /
+    inputs per CPU second of the bare session (decoded, prepared and sorted by length ahead, at its best
     batch), in slices that take turns. It holds on a busy machine; predictions a second do not. Service and
     bare session have one core, the clients another, where there are two.
     """
     with ExitStack() as stack:
         root, int8 = stack.enter_context(with_int8(MINILM, texts()))
+        cases = [("text", MINILM, texts()), ("text int8", int8, texts()), ("small image", _IMAGES, digits())]
+        if find_spec("torch") is not None:
+            _add_mobilenet(root)
+            cases.append(("photograph", _PHOTOGRAPHS, photographs(_PHOTOGRAPH_COUNT)))
         cores = Cores.split()
         with pinned(cores.serving):
             client = stack.enter_context(temporary_service())
         yield Row(what="CPU cores, service / clients", value=len(cores.serving), digits=0, how=_how(cores))
-        for name, backbone, examples in (
-            ("text", MINILM, texts()),
-            ("text int8", int8, texts()),
-            ("image", _IMAGES, digits()),
-        ):
+        for name, backbone, examples in cases:
             chosen, rest = examples.split(_SHOTS, seed=0)
             inputs = list(rest.inputs)[:_MOST]
             server = durian(client, backbone, chosen, inputs)
@@ -53,6 +60,12 @@ def throughput(setup: Setup) -> Iterator[Row]:
                 bare = Bare(open_backbone(root, backbone), contents(chosen, inputs))
             found = slices(bare, [server], ASKED, setup)
             yield from rows_of(name, bare, found, ASKED, server.name)
+
+
+def _add_mobilenet(root: Path) -> None:
+    families = import_module("tests.benchmarks.families")  # which needs torch
+    draft = families.classifier(_PHOTOGRAPHS.partition("/")[2])
+    write_backbone(root / _PHOTOGRAPHS, card_of(_PHOTOGRAPHS, draft, "none", "random weights"), draft.files)
 
 
 def _how(cores: Cores) -> str:
