@@ -127,8 +127,10 @@ class Pool:
         return bool(raw) and ready < self._look
 
     def learn(self, count: int, size: int, ns: int, cpu_ns: int) -> None:
-        """Learn what a unit of size costs, from a batch of so many inputs; a hitch is no price. Which number of
-        inputs is fastest is judged by CPU time: how often a lane was interrupted is not the batch's doing."""
+        """Learn what a unit of size costs, from a batch of so many inputs; a hitch is no price.
+
+        Which number is fastest is judged by CPU time: that a lane was interrupted is not the batch's doing.
+        """
         cost = ns / _NS_PER_MS / max(1, size)
         self._ms_a_size += _LEARNING_RATE * (min(cost, 2 * self._ms_a_size) - self._ms_a_size)
         self._sizes.learn(count, cpu_ns / max(1, size))
