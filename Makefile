@@ -6,8 +6,8 @@ HOST   ?= 127.0.0.1
 PORT   ?= 8000
 STAMPS := .stamps
 
-.PHONY: run demo test test-postgresql image-test kill kill-mutants mutants soak check lint types bench bench-gpu \
-	sbom audit lock lock-images clean setup setup-dev setup-torch
+.PHONY: run demo test test-postgresql image-test kill kill-mutants mutants soak check lint types bench \
+	bench-peers bench-gpu sbom audit lock lock-images clean setup setup-dev setup-torch
 
 setup: $(STAMPS)/run $(STAMPS)/backbones  ## virtual environment, pinned dependencies, backbones
 setup-dev: $(STAMPS)/dev $(STAMPS)/backbones
@@ -43,6 +43,9 @@ image-test: setup-dev  ## build both images, start them, run the demo against th
 
 bench: setup-dev  ## the figures of docs/benchmarks.md
 	$(BIN)/python -m tests.benchmarks
+
+bench-peers: setup-torch $(STAMPS)/dev  ## the same load on other servers, which it installs under build/peers
+	$(BIN)/python -m tests.benchmarks.with_peers
 
 bench-gpu: setup-dev  ## the figures of a GPU, where there is one
 	@$(BIN)/python -c "import sys; from app.engine.providers import CUDA, providers; \

@@ -24,6 +24,7 @@ from sqlalchemy import select
 from app.db.database import Database
 from app.db.tables import Job, Version
 from tests.buckets import s3, settings_of
+from tests.ports import free_port
 from tests.postgres import new_database, postgres
 from tests.support import jsonl
 from tests.support import signal as wave
@@ -117,9 +118,7 @@ class Machine:
 
 
 def _service(folder: Path, environment: dict[str, str], stack: ExitStack) -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = str(free_port())
     machine = Machine(folder, environment, "serve", "--no-worker", "--port", port)
     stack.callback(machine.stop)
     url = f"http://127.0.0.1:{port}"

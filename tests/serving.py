@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+
+from tests.ports import free_port
 
 _START_SECONDS = 120.0
 
@@ -41,9 +42,7 @@ class Served:
 @contextmanager
 def served(data: Path, settings: Mapping[str, str], *options: str) -> Iterator[Served]:
     """A service on a free port of 127.0.0.1, with these settings and no others; it is ready."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     env = {name: value for name, value in os.environ.items() if not name.startswith("DURIAN_")}
     env |= {"DURIAN_DATA": str(data), "DURIAN_LANES": "1", **settings}
     command = [sys.executable, "-m", "app", "serve", "--port", str(port), *options]

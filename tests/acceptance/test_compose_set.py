@@ -8,7 +8,6 @@ import copy
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from app.db.database import Database
 from app.db.tables import Job
 from tests.buckets import empty_s3
 from tests.composed import ROOT, Composed, Mistake, Service, compose
+from tests.ports import free_port
 from tests.postgres import needs_postgres, postgres_with_password
 from tests.support import jsonl
 from tests.support import signal as wave
@@ -46,12 +46,6 @@ match sys.argv[1:]:
         urllib.request.urlopen(urllib.request.Request(f"{url}/{bucket}", method="PUT"))
 """
 """MinIO's client, as far as the file needs it: it knows the store's user from a file beside it."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def laid_out(folder: Path, spec: dict[str, Any]) -> Composed:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,6 +21,7 @@ import pytest
 
 from app.admin import Admin
 from app.settings import Settings
+from tests.ports import free_port
 from tests.support import TEXTS, jsonl
 from tests.support import signal as wave
 
@@ -88,9 +88,7 @@ _SETTINGS = {"DURIAN_LANES": "1", "DURIAN_DRAIN_NOTICE_SECONDS": "3"}
 
 @contextmanager
 def running(data: Path, workers: int) -> Iterator[Running]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "app", "serve", "--port", str(port), "--workers", str(workers)]
     env = {name: value for name, value in os.environ.items() if not name.startswith("DURIAN_")}
     with (data / f"log-{workers}").open("ab") as log:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from tests.benchmarks.results import Row
 from tests.buckets import s3, settings_of
 from tests.image.buildah import Buildah, size
 from tests.image.part import DRAIN_SECONDS, Part
+from tests.ports import free_port
 from tests.postgres import new_database, postgres
 from tests.support import jsonl
 from tests.support import signal as wave
@@ -83,7 +83,7 @@ def _run(parts: Mapping[str, Part], stack: ExitStack) -> Iterator[Row]:
     api, worker = parts["api"], parts["worker"]
     key = api.do("durian", "keys", "create", "--tenant", "default", "--role", "admin").split()[-1]
     assert key.startswith("dk_"), key
-    url = f"http://127.0.0.1:{_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     command = ("durian", "serve", "--host", "127.0.0.1", "--port", url.rpartition(":")[2], "--no-worker")
     stack.callback(api.stop)
     yield _start("api", api.start(lambda: _ready(url), *command), "container started to ready")
@@ -120,9 +120,3 @@ def _ready(url: str) -> bool:
         return httpx.get(f"{url}/v2/health/ready", timeout=5).status_code == 200
     except httpx.TransportError:
         return False
-
-
-def _port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import httpx
 
 from tests.kill.load import Acks, Client
 from tests.kill.verdict import verdict
+from tests.ports import free_port
 
 LEASE_SECONDS = 1.0
 READY_SECONDS = 10.0
@@ -112,9 +112,7 @@ class Killer:
         self.outcome = Outcome([])
         self.pids: dict[str, int] = {}
         self.zombies: list[tuple[float, int]] = []
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.zygote = Zygote(plan.mutant, folder / "zygote.log")
 
     def start(self, role: str) -> None:

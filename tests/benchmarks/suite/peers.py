@@ -17,6 +17,7 @@ ASKED = {32: 0.85, 128: 0.88}
 _BETTER = 1.5
 _CLASSES = 10
 _SHOTS = 5
+_OUR_GRAPH = ", ours"
 
 
 @benchmark("Peers: other servers over the same graph", needs_peers=True)
@@ -24,10 +25,12 @@ def peers(setup: Setup) -> Iterator[Row]:
     """MiniLM in int8 and a head of 10 classes, one text a request over HTTP, by Durian and by other servers
     (`tests/benchmarks/peers/`: batches of 32 at most, one inference thread), each on one and the same core,
     the clients on another; all in slices that take turns. Padded: the graph as encoders are exported
-    everywhere, in the same int8; ours: our exported graph, free of padding. CPU ratio as in `throughput`.
+    everywhere, in the same int8; ours: our exported graph, free of padding, which shows what of the distance
+    is the graph and what the server. The best peer is one that serves what it would without us. CPU ratio as
+    in `throughput`. `python -m tests.benchmarks.with_peers` installs and starts them.
     """
     if not setup.peers:
-        raise Skipped("Start other servers and name them with --peer: see tests/benchmarks/peers/common.py.")
+        raise Skipped("Other servers are needed: `python -m tests.benchmarks.with_peers` brings some.")
     examples = texts().classes(_CLASSES)
     chosen, rest = examples.split(_SHOTS, seed=0)
     with ExitStack() as stack:
@@ -47,7 +50,7 @@ def _margins(found: dict[tuple[int, str], list[Slice]], ours: str) -> Iterator[R
     for clients in ASKED:
         served = {name: _mean(pieces) for (count, name), pieces in found.items() if count == clients}
         own = served.pop(ours)
-        best = max(served, key=served.__getitem__)
+        best = max((name for name in served if not name.endswith(_OUR_GRAPH)), key=served.__getitem__)
         for name, other in served.items():
             asked = _BETTER if name == best else None
             what = f"{clients} clients, {ours} over {name}"
