@@ -3,7 +3,8 @@
 A queue is judged by how long it makes wait, not by its length, which says nothing without the speed. That is
 read off the gaps between the answers of late: a newcomer waits for as many of them as there are requests
 before it. Where nothing is answered at all, the age of those inside tells. Each tenant has a line of its own,
-so that one that overloads the service does not keep others out; a second line, of all, bounds the whole.
+so that one that overloads the service does not keep others out; a second line, of all, bounds the whole by
+refusing those that have an equal share of it inside, or more.
 """
 
 from __future__ import annotations
@@ -80,6 +81,8 @@ class Load:
         self._max_wait = max_wait
         self._all = Line(_ALWAYS_OF_ALL, max_wait)
         self._lines: dict[str, Line] = {}
+        self._tenants = 0
+        """Those that have something inside."""
 
     def check(self, tenant: str) -> None:
         """Raises Unavailable where a request of the tenant would wait for too long."""
@@ -87,14 +90,18 @@ class Load:
         if not line:  # who has nothing inside gets in
             return
         now = time.monotonic()
-        if line.full(now) or self._all.full(now):
+        if line.full(now) or (self._has_its_share(line) and self._all.full(now)):
             raise Unavailable("The service has more to do than it can; try again shortly.", code="overloaded")
+
+    def _has_its_share(self, line: Line) -> bool:
+        return len(line) * self._tenants >= len(self._all)
 
     def enter(self, tenant: str) -> Place:
         """A place in line; to be given back by `leave`."""
         line = self._lines.get(tenant)
         if line is None:
             line = self._lines[tenant] = Line(_ALWAYS, self._max_wait)
+        self._tenants += not line
         place, now = Place(line), time.monotonic()
         line.enter(place, now)
         self._all.enter(place, now)
@@ -104,3 +111,4 @@ class Load:
         now = time.monotonic()
         place.line.leave(place, now)
         self._all.leave(place, now)
+        self._tenants -= not place.line

@@ -130,6 +130,20 @@ def test_a_tenant_that_overloads_does_not_keep_another_out(clock: list[float]) -
     load.check("noisy")
 
 
+def test_who_has_little_inside_does_not_pay_for_who_has_much(clock: list[float]) -> None:
+    load = Load(0.3)
+    enter(load, "noisy", 100)
+    quiet = enter(load, "quiet", 3)
+    clock[0] = 1.0
+    load.check("quiet")
+    with pytest.raises(Unavailable):
+        load.check("noisy")
+    for place in quiet:
+        load.leave(place)
+    with pytest.raises(Unavailable):
+        load.check("noisy")
+
+
 def test_many_tenants_together_are_bounded_too(clock: list[float]) -> None:
     load = Load(0.3)
     for i in range(20):
