@@ -21,6 +21,10 @@ _ALWAYS = 8
 _ALWAYS_OF_ALL = 64
 
 _GAPS = 64
+_GAPS_SECONDS = 1.0
+"""The speed is read off the gaps of so many seconds, and off so many at least. Batches end in bunches: two of
+them are 64 answers at once, of which the gaps alone would say that nobody ever waits."""
+
 _ENOUGH_GAPS = 4
 
 
@@ -31,7 +35,8 @@ class Line:
         self._always = always
         self._max_wait = max_wait
         self._inside: dict[object, float] = {}
-        self._gaps: deque[float] = deque(maxlen=_GAPS)
+        self._gaps: deque[tuple[float, float]] = deque()
+        """When it ended, and its seconds."""
         self._sum = 0.0
         self._left = float("-inf")
 
@@ -50,11 +55,11 @@ class Line:
     def leave(self, place: object, now: float) -> None:
         # One that took long while it was alone says little of the others, so it counts for no more than this.
         gap = min(now - max(self._left, self._inside.pop(place)), self._max_wait)
-        if len(self._gaps) == _GAPS:
-            self._sum -= self._gaps[0]
-        self._gaps.append(gap)
+        self._gaps.append((now, gap))
         self._sum += gap
         self._left = now
+        while len(self._gaps) > _GAPS and now - self._gaps[0][0] > _GAPS_SECONDS:
+            self._sum -= self._gaps.popleft()[1]
 
     def _wait(self) -> float:
         """Seconds until a newcomer would be answered; 0 while the speed is not known."""
