@@ -26,7 +26,7 @@ GPU_BATCH = 4
 QUANTUM_MS = {Company.LIGHT: 10.0, Company.BUSY: 30.0}
 """So long a step may take, by what is known of its backbone, while others are about who must not wait for it:
 a graph that runs cannot be interrupted. On a CPU a batch of 30 ms is about as fast an input as a longer one,
-one of 10 ms slower by a fifth (docs/adr/0020). A GPU is done with its largest sooner."""
+one of 10 ms slower by a third (docs/adr/0020). A GPU is done with its largest sooner."""
 
 _LEARNING_RATE = 0.1
 _NS_PER_MS = 1e6
