@@ -6,11 +6,13 @@ Who balances the load learns of it by `/v2/health/ready` before connections are 
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 from types import FrameType
 
 import uvicorn
 
+from app.garbage import set_aside
 from app.services.health import Health
 
 
@@ -21,6 +23,10 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._health = health
         self._notice = notice
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        set_aside()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         told = self._health.stopping

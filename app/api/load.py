@@ -3,7 +3,8 @@
 A queue is judged by how long it makes wait, not by its length, which says nothing without the speed. That is
 read off the gaps between the answers of late: a newcomer waits for as many of them as there are requests
 before it. Where nothing is answered at all, the age of those inside tells. Each tenant has a line of its own,
-so that one that overloads the service does not keep others out; a second line, of all, bounds the whole.
+so that one that overloads the service does not keep others out; a second line, of all, bounds the whole by
+refusing those that have an equal share of it inside, or more.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ _ALWAYS = 8
 _ALWAYS_OF_ALL = 64
 
 _GAPS = 64
+_GAPS_SECONDS = 1.0
+"""The speed is read off the gaps of so many seconds, and off so many at least. Batches end in bunches: two of
+them are 64 answers at once, of which the gaps alone would say that nobody ever waits."""
+
 _ENOUGH_GAPS = 4
 
 
@@ -30,7 +35,8 @@ class Line:
         self._always = always
         self._max_wait = max_wait
         self._inside: dict[object, float] = {}
-        self._gaps: deque[float] = deque(maxlen=_GAPS)
+        self._gaps: deque[tuple[float, float]] = deque()
+        """When it ended, and its seconds."""
         self._sum = 0.0
         self._left = float("-inf")
 
@@ -49,11 +55,11 @@ class Line:
     def leave(self, place: object, now: float) -> None:
         # One that took long while it was alone says little of the others, so it counts for no more than this.
         gap = min(now - max(self._left, self._inside.pop(place)), self._max_wait)
-        if len(self._gaps) == _GAPS:
-            self._sum -= self._gaps[0]
-        self._gaps.append(gap)
+        self._gaps.append((now, gap))
         self._sum += gap
         self._left = now
+        while len(self._gaps) > _GAPS and now - self._gaps[0][0] > _GAPS_SECONDS:
+            self._sum -= self._gaps.popleft()[1]
 
     def _wait(self) -> float:
         """Seconds until a newcomer would be answered; 0 while the speed is not known."""
@@ -80,6 +86,8 @@ class Load:
         self._max_wait = max_wait
         self._all = Line(_ALWAYS_OF_ALL, max_wait)
         self._lines: dict[str, Line] = {}
+        self._tenants = 0
+        """Those that have something inside."""
 
     def check(self, tenant: str) -> None:
         """Raises Unavailable where a request of the tenant would wait for too long."""
@@ -87,14 +95,18 @@ class Load:
         if not line:  # who has nothing inside gets in
             return
         now = time.monotonic()
-        if line.full(now) or self._all.full(now):
+        if line.full(now) or (self._has_its_share(line) and self._all.full(now)):
             raise Unavailable("The service has more to do than it can; try again shortly.", code="overloaded")
+
+    def _has_its_share(self, line: Line) -> bool:
+        return len(line) * self._tenants >= len(self._all)
 
     def enter(self, tenant: str) -> Place:
         """A place in line; to be given back by `leave`."""
         line = self._lines.get(tenant)
         if line is None:
             line = self._lines[tenant] = Line(_ALWAYS, self._max_wait)
+        self._tenants += not line
         place, now = Place(line), time.monotonic()
         line.enter(place, now)
         self._all.enter(place, now)
@@ -104,3 +116,4 @@ class Load:
         now = time.monotonic()
         place.line.leave(place, now)
         self._all.leave(place, now)
+        self._tenants -= not place.line

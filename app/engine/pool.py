@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from bisect import insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heapreplace
 from typing import NamedTuple
 
-from app.engine.shares import Shares
+from app.engine.shares import Company, Shares
 from app.engine.sizes import Sizes
 from app.engine.trunks import Trunk
 from app.engine.window import choose
@@ -24,13 +24,14 @@ SMALLEST_SHARE = 4
 GPU_BATCH = 4
 """A GPU takes batches so many times as large: it is idle below thousands of tokens."""
 
-QUANTUM_MS = 30.0
-"""So long a batch may take, by what is known of its backbone, while others may come who must not wait for it:
-a graph that runs cannot be interrupted. On a CPU a batch of this length is about as fast an input as a longer
-one; a GPU is done with its largest sooner."""
+QUANTUM_MS = {Company.LIGHT: 10.0, Company.BUSY: 30.0}
+"""So long a step may take, by what is known of its backbone, while others are about who must not wait for it:
+a graph that runs cannot be interrupted. On a CPU a batch of 30 ms is about as fast an input as a longer one,
+one of 10 ms slower by a third (docs/adr/0020). A GPU is done with its largest sooner."""
 
 _LEARNING_RATE = 0.1
 _NS_PER_MS = 1e6
+_LEAST_MS = 1e-6
 
 
 class Step(NamedTuple):
@@ -71,6 +72,7 @@ class Pool:
         self._look = LOOK_AHEAD * self._max_batch if trunk.sizes_differ else 1
         self._ms_a_size = 1.0
         self._sizes = Sizes(SMALLEST_SHARE, self._max_batch)
+        self._ms_a_raw = 0.0
 
     def __len__(self) -> int:
         return sum(map(len, self._flows.values()))
@@ -79,10 +81,14 @@ class Pool:
         """Queue items, each in its tenant's order."""
         now = time.monotonic()
         for item in items:
-            self._shares.saw((item.work.ask.tenant, item.work.ask.priority < 0), now)
-            flow = self._flows.get(item.work.ask.tenant)
+            tenant = item.work.ask.tenant
+            if item.work.ask.priority >= 0:
+                self._shares.saw(tenant, now)
+            if ready:
+                self._ms_a_raw += _LEARNING_RATE * (item.prepare_ns / _NS_PER_MS - self._ms_a_raw)
+            flow = self._flows.get(tenant)
             if flow is None:
-                flow = self._flows[item.work.ask.tenant] = Flow()
+                flow = self._flows[tenant] = Flow()
             insort(flow.ready if ready else flow.raw, item, key=_turn)
 
     def drop(self, work: Work) -> int:
@@ -105,14 +111,17 @@ class Pool:
         return min((self._shares.place(tenant), flow.first_turn()) for tenant, flow in self._flows.items())
 
     def step(self, free_lanes: int) -> Step:
-        """Preparing comes first while too little is ready to choose a batch from."""
+        """What a lane does next, of which others are free too."""
         raw, ready = self._counts()
         if self.prepares():
-            items = self._merged(self._share(raw, free_lanes), ready=False)
+            queues = self._queues(lambda flow: flow.raw if ready < self._look or not flow.ready else ())
+            items = self._merged(self._share(raw, free_lanes), queues)
+            items = items[: self._quantum(items[0], self._ms_a_raw)]
             self._remove(items, ready=False)
             return Step(True, items)
-        seen = self._merged(LOOK_AHEAD * self._max_batch, ready=True)
-        limit = self._short(self._worthwhile(self._share(ready, free_lanes)), seen)
+        seen = self._merged(LOOK_AHEAD * self._max_batch, self._queues(lambda flow: flow.ready))
+        quantum = self._quantum(seen[0], self._ms_a_size * seen[0].size)
+        limit = min(self._worthwhile(self._share(ready, free_lanes)), quantum)
         rows = choose([item.size for item in seen], limit, self._run_cost, padded=self._padded)
         items = [seen[row] for row in rows]
         self._shares.begin(seen[0].work.ask.tenant)
@@ -122,9 +131,10 @@ class Pool:
         return Step(False, items)
 
     def prepares(self) -> bool:
-        """Whether the next step is to prepare."""
+        """Whether the next step is to prepare: while too little is ready to choose from, or a tenant waits of
+        whom nothing is, however much is of others."""
         raw, ready = self._counts()
-        return bool(raw) and ready < self._look
+        return bool(raw) and (ready < self._look or any(not flow.ready for flow in self._flows.values()))
 
     def learn(self, count: int, size: int, ns: int, cpu_ns: int) -> None:
         """Learn what a unit of size costs, from a batch of so many inputs; a hitch is no price.
@@ -145,11 +155,13 @@ class Pool:
     def _cost(self, item: Item) -> float:
         return item.prepare_ns / _NS_PER_MS + item.size * self._ms_a_size
 
-    def _merged(self, count: int, *, ready: bool) -> list[Item]:
+    def _queues(self, of: Callable[[Flow], Sequence[Item]]) -> dict[str, Sequence[Item]]:
+        return {tenant: items for tenant, flow in self._flows.items() if (items := of(flow))}
+
+    def _merged(self, count: int, queues: Mapping[str, Sequence[Item]]) -> list[Item]:
         """The next items, of whom the tenants' places say, if each paid for what it is given."""
-        queues = {t: items for t, f in self._flows.items() if (items := f.ready if ready else f.raw)}
         if len(queues) == 1:
-            return next(iter(queues.values()))[:count]
+            return list(next(iter(queues.values()))[:count])
         heap = [(self._shares.place(tenant), items[0].turn, tenant, 0) for tenant, items in queues.items()]
         heapify(heap)
         merged: list[Item] = []
@@ -180,12 +192,15 @@ class Pool:
         """`limit`, or as many as are fastest together; a GPU is fastest with all."""
         return limit if self.on_gpu else min(limit, self._sizes.best(limit))
 
-    def _short(self, limit: int, seen: list[Item]) -> int:
-        """`limit`, or as many as run in a quantum where not only one tenant is about."""
-        if not self._shares.contended(time.monotonic()):
-            return limit
-        usual = self._ms_a_size * sum(item.size for item in seen) / len(seen)
-        return min(limit, max(SMALLEST_SHARE, int(QUANTUM_MS / usual)))
+    def _quantum(self, first: Item, ms: float) -> int:
+        """How many inputs like the first one, which take so many milliseconds each, make a step that is short
+        enough for who else is about."""
+        ask = first.work.ask
+        company = self._shares.company(None if ask.priority < 0 else ask.tenant, time.monotonic())
+        if company is Company.NONE:
+            return self._max_batch
+        least = 1 if company is Company.LIGHT else SMALLEST_SHARE
+        return max(least, int(QUANTUM_MS[company] / max(ms, _LEAST_MS)))
 
     def _forget_if_empty(self, tenant: str) -> None:
         if not len(self._flows[tenant]):

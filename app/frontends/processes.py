@@ -22,6 +22,7 @@ from app.frontends.host import DeviceLost, Host
 from app.frontends.posts import DRAIN_SECONDS, Post
 from app.frontends.remote import RemoteEngine, RemoteServing, open_distant
 from app.frontends.sockets import shared
+from app.garbage import set_aside
 from app.main import Behind, Ground, app_of, build, services
 from app.parent import die_with
 from app.services.catalogue import Catalogue
@@ -52,6 +53,7 @@ def run_engine(post: Post, board: Board) -> None:
     """The sessions, the jobs, and the other ends of the front-ends' lines."""
     process = build(Settings(), applied=board.tell, device_lost=_end_at_once)
     process.start(worker=post.worker)
+    set_aside()
     listening = socket.socket(fileno=post.listener)
     try:
         uvloop.run(_hosted(Host(process, listening, board.beat)))

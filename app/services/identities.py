@@ -1,12 +1,15 @@
 """Who is asking, remembered for a moment: revocation is effective within a second.
 
-While the database does not answer, a key that was right goes on being right for a minute: predictions need no
-database, and nothing can be revoked without it. One request at a time waits for it then.
+An answer that ages is asked for anew beside the requests that it still serves, so that who asks often never
+waits for the database. While that does not answer, a key that was right goes on being right for a minute:
+predictions need no database, and nothing can be revoked without it.
 """
 
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +18,7 @@ from models.errors import Unauthorized, Unavailable
 
 _FRESH_SECONDS = 0.4
 _STALE_SECONDS = 0.8
-"""Up to this age an answer serves others while one of them asks anew."""
+"""Up to this age an answer serves while it is asked for anew."""
 
 _SLOW_SECONDS = 0.2
 """A database that takes longer is away."""
@@ -42,6 +45,8 @@ class Identities:
         self._known: dict[str, _Known] = {}
         self._asking: dict[str, float] = {}
         self._away = False
+        self._renewing: set[str] = set()
+        self._renewals = ThreadPoolExecutor(1, thread_name_prefix="identities")
 
     def known(self, key: str | None) -> Identity | None:
         """Who holds this key, if that is still in memory: for the event loop, which may not wait."""
@@ -53,16 +58,26 @@ class Identities:
             return None
         now = time.monotonic()
         age = now - known.since
-        if age < _FRESH_SECONDS or (age < self._tolerated(name, now)):
-            return known.identity
-        return None
+        if age >= self._tolerated(name, now):
+            return None
+        if age >= _FRESH_SECONDS and name not in self._asking and name not in self._renewing:
+            self._renewing.add(name)
+            self._renewals.submit(self._renew, name, key)
+        return known.identity
 
     def _tolerated(self, name: str, now: float) -> float:
-        """Up to which age an answer serves that is not fresh."""
+        """Up to which age an answer serves."""
         asked = self._asking.get(name)
         if asked is None:
-            return 0.0
+            return _STALE_SECONDS
         return _AWAY_SECONDS if self._away or now - asked > _SLOW_SECONDS else _STALE_SECONDS
+
+    def _renew(self, name: str, key: str | None) -> None:
+        try:
+            with suppress(Unauthorized, Unavailable):  # who asks next hears it
+                self.identify(key)
+        finally:
+            self._renewing.discard(name)
 
     def identify(self, key: str | None) -> Identity:
         """Who holds this key, by the database: for a thread. Raises Unauthorized, Unavailable."""

@@ -14,7 +14,12 @@ from dataclasses import dataclass, field
 from typing import cast
 
 Address = tuple[str, int]
+LOOPBACK = "127.0.0.1"
 _GIVE_UP_SECONDS = 10.0
+_TICK_SECONDS = 0.002
+"""What is due within a tick is sent at its end: a loop that wakes for each request alone never sleeps, and
+takes a core from the service."""
+
 _LENGTH = b"content-length: "
 
 
@@ -23,27 +28,41 @@ class Seen:
     """Seconds from the moment each request was due to the end of its answer, by status; 0 is no answer."""
 
     latencies: dict[int, list[float]] = field(default_factory=dict)
+    late: list[float] = field(default_factory=list)
+    """Seconds from the moment each was due to its being sent: the generator's own delay."""
 
     def add(self, status: int, seconds: float) -> None:
         self.latencies.setdefault(status, []).append(seconds)
+
+    def __iadd__(self, other: Seen) -> Seen:
+        for status, seconds in other.latencies.items():
+            self.latencies.setdefault(status, []).extend(seconds)
+        self.late += other.late
+        return self
 
     def count(self, status: int) -> int:
         return len(self.latencies.get(status, ()))
 
     def p99(self, status: int) -> float:
         """In seconds; 0 where there was none."""
-        found = sorted(self.latencies.get(status, (0.0,)))
-        return found[min(len(found) - 1, int(0.99 * len(found)))]
+        return quantile(self.latencies.get(status, ()), 0.99)
+
+
+def quantile(seconds: Sequence[float], share: float) -> float:
+    """Within which so large a share of them is; 0 where there are none."""
+    found = sorted(seconds) or [0.0]
+    return found[min(len(found) - 1, int(share * len(found)))]
 
 
 class Storm:
     """Requests to one address and what came of them. Connections are kept; one is made where none is free."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, source: str) -> None:
         self.seen = Seen()
         self.free: list[Connection] = []
         self.busy: set[Connection] = set()
         self._address = address
+        self._source = (source, 0)
         self._opening: set[asyncio.Task[None]] = set()
 
     def send(self, request: bytes, due: float) -> None:
@@ -58,7 +77,9 @@ class Storm:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_GIVE_UP_SECONDS):
-                _, connection = await loop.create_connection(lambda: Connection(self), *self._address)
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self), *self._address, local_addr=self._source
+                )
         except (OSError, TimeoutError):
             self.seen.add(0, time.perf_counter() - due)
         else:
@@ -112,15 +133,19 @@ class Connection(asyncio.Protocol):
         self._storm.seen.add(status, time.perf_counter() - self._due)
 
 
-async def storm(address: Address, requests: Sequence[bytes], rate: float, seconds: float) -> Seen:
-    """Send `rate` requests a second, at random moments, for so long; and wait for what is under way."""
-    storming, rng = Storm(address), random.Random(0)
+async def storm(
+    address: Address, requests: Sequence[bytes], rate: float, seconds: float, source: str = LOOPBACK
+) -> Seen:
+    """Send `rate` requests a second, at random moments, for so long; and wait for what is under way. `source`
+    is the address that they come from."""
+    storming, rng = Storm(address, source), random.Random(0)
     start = time.perf_counter()
     due, sent = start, 0
     while due - start < seconds:
         due += rng.expovariate(rate)
         if (pause := due - time.perf_counter()) > 0:
-            await asyncio.sleep(pause)
+            await asyncio.sleep(max(pause, _TICK_SECONDS))
+        storming.seen.late.append(time.perf_counter() - due)
         storming.send(requests[sent % len(requests)], due)
         sent += 1
         if not sent % 16:

@@ -6,6 +6,7 @@ import hmac
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event, Semaphore
 from typing import Any
 
 import pytest
@@ -216,8 +217,33 @@ def test_one_asks_for_all_and_nobody_rides_on_an_old_answer(clock: list[float]) 
     assert seen == {0.5: True, 0.9: False}
     keys.meanwhile = lambda: None
     assert doorman.known("ann") is not None
-    clock[0] += 0.5
+    clock[0] += 0.9
     assert doorman.known("ann") is None
+
+
+def test_an_answer_that_ages_is_renewed_once_beside_those_that_it_serves(clock: list[float]) -> None:
+    keys: Any = Slow()
+    doorman = Identities(keys, "keys")
+    doorman.identify("ann")
+    asked, going = Semaphore(0), Event()
+
+    def meanwhile() -> None:
+        asked.release()
+        assert going.wait(10)
+
+    keys.meanwhile = meanwhile
+    clock[0] += 0.3
+    assert doorman.known("ann") is not None
+    assert not asked.acquire(timeout=0.02)
+    clock[0] += 0.2
+    for _ in range(3):
+        assert doorman.known("ann") is not None
+    assert asked.acquire(timeout=10)
+    going.set()
+    doorman._renewals.submit(lambda: None).result(10)
+    assert not asked.acquire(blocking=False)
+    clock[0] += 0.7
+    assert doorman.known("ann") is not None  # as old as the renewal
 
 
 def test_two_processes_make_one_pepper(tmp_path: Path) -> None:

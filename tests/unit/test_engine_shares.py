@@ -14,12 +14,12 @@ import pytest
 
 from app.engine.engine import Engine
 from app.engine.model import LoadedModel
-from app.engine.pool import QUANTUM_MS, SMALLEST_SHARE, Pool
+from app.engine.pool import Pool
 from app.engine.queue import BACKGROUND, Limits, Queue, rank_of
 from app.engine.shares import Shares
 from app.engine.stats import Stats
 from app.engine.trunks import Trunk
-from app.engine.work import Ask, Item, Work
+from app.engine.work import Ask, Work
 from models.errors import DeadlineExceeded, RateLimited, TooLarge
 from tests.trunks import FakeShelf, FakeTrunk, card, loaded, manifest
 
@@ -259,7 +259,7 @@ def test_what_is_over_gives_up_its_place_at_once(play: Callable[..., list[list[b
         scene.ask(model, *[b"served"] * 4)
         await scene.waiting(4)
 
-    assert play(over, 4) == [[b"served"] * 4]
+    assert [content for batch in play(over, 4) for content in batch] == [b"served"] * 4
 
 
 def test_one_bad_input_drops_the_rest_of_its_request(play: Callable[..., list[list[bytes]]]) -> None:
@@ -282,42 +282,6 @@ def test_a_withdrawal_may_come_just_after_the_lane() -> None:
     work.queued = 1  # as it was read outside the lock, before the lane took it
     queue.withdraw(work)
     assert queue.waiting(background=False) == 0
-
-
-def longest_batch(*tenants: str, ms_an_input: float = 4.0) -> int:
-    """Inputs of the first batch of a hundred inputs of the first tenant, while the others are about."""
-    trunk, shares = Trunk(FakeTrunk(TEXT), Stats(), lambda: None), Shares()
-    pool = Pool(trunk, 32, shares)
-    for count in (4, 8, 16, 32) * 20:  # a little faster the more there are
-        ns = int((1 - count / 400) * count * ms_an_input * 1e6)
-        pool.learn(count, count, ns, ns)
-    for tenant in reversed(tenants):
-        work = Work(Ask([b"x"] * 100, tenant=tenant), trunk, "top", Future())
-        count = 100 if tenant == tenants[0] else 1
-        pool.add([Item(work, row, 0, b"x") for row in range(count)], ready=True)
-        shares.charge(tenant, 0.0 if tenant == tenants[0] else 1e6)
-    step = pool.step(1)
-    assert not step.prepare
-    return len(step.items)
-
-
-def test_a_batch_is_short_while_others_may_come() -> None:
-    """A graph that runs cannot be interrupted, so a neighbour would wait for all of it."""
-    assert longest_batch("a") == 32
-    assert longest_batch("a", "b") == int(QUANTUM_MS / 4.0)
-    assert longest_batch("a", "b", ms_an_input=0.1) == 32
-    assert longest_batch("a", "b", ms_an_input=1_000.0) == SMALLEST_SHARE
-
-
-def test_company_is_forgotten_after_a_second() -> None:
-    shares = Shares()
-    for now in (0.0, 0.5, 5.0):
-        shares.saw("a", now)
-        assert not shares.contended(now)
-    shares.saw("b", 5.1)
-    assert shares.contended(5.2)
-    shares.saw("b", 6.5)
-    assert not shares.contended(6.5)
 
 
 def test_no_client_asks_for_the_background() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -81,6 +82,24 @@ def test_under_overload_what_is_let_in_is_answered_in_time(
     assert simulation.refused > 0.5 * SECONDS / SECONDS_EACH
 
 
+def test_answers_in_bunches_do_not_say_that_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two lanes that end their batches together give 70 answers at once, and then none for 0.25 s."""
+    now, bunch, period, left = [0.0], 70, 0.25, 0.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    load, inside, most = Load(0.3), deque[Place](), 0
+    for _ in range(10_000):
+        now[0] += 0.001
+        if now[0] - left > period:
+            left = now[0]
+            for _ in range(min(bunch, len(inside))):
+                load.leave(inside.popleft())
+        with suppress(Unavailable):
+            load.check("t")
+            inside.append(load.enter("t"))
+        most = max(most, len(inside) if now[0] > 2 else 0)
+    assert 70 <= most <= 1.5 * 0.3 * bunch / period
+
+
 def test_without_it_nothing_is_answered_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     simulation = simulated(monkeypatch, Load(1e9), 3.0)
     assert simulation.p99() > 5
@@ -128,6 +147,20 @@ def test_a_tenant_that_overloads_does_not_keep_another_out(clock: list[float]) -
     for place in places:
         load.leave(place)
     load.check("noisy")
+
+
+def test_who_has_little_inside_does_not_pay_for_who_has_much(clock: list[float]) -> None:
+    load = Load(0.3)
+    enter(load, "noisy", 100)
+    quiet = enter(load, "quiet", 3)
+    clock[0] = 1.0
+    load.check("quiet")
+    with pytest.raises(Unavailable):
+        load.check("noisy")
+    for place in quiet:
+        load.leave(place)
+    with pytest.raises(Unavailable):
+        load.check("noisy")
 
 
 def test_many_tenants_together_are_bounded_too(clock: list[float]) -> None:
