@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,22 +70,31 @@ class FeatureCache:
 
     def missing(self, backbone: str, tap: str, examples: Sequence[str]) -> list[str]:
         """Distinct example digests that have no vector yet, in order."""
-        known = self.get(backbone, tap, examples)
-        return [name for name in dict.fromkeys(examples) if name not in known]
+        with self._connect() as db:
+            known = [
+                {name for (name,) in _select(db, "example", backbone, part, examples)}
+                for part in split_tap(tap)
+            ]
+        every = set.intersection(*known)
+        return [name for name in dict.fromkeys(examples) if name not in every]
 
 
 def _get(db: sqlite3.Connection, backbone: str, tap: str, examples: Sequence[str]) -> dict[str, Features]:
-    found: dict[str, Features] = {}
+    rows = _select(db, "example, vector", backbone, tap, examples)
+    return {name: np.frombuffer(vector, np.float32) for name, vector in rows}
+
+
+def _select(
+    db: sqlite3.Connection, columns: str, backbone: str, tap: str, examples: Sequence[str]
+) -> Iterator[Any]:
     for start in range(0, len(examples), _CHUNK):
         chunk = examples[start : start + _CHUNK]
         marks = ",".join("?" * len(chunk))
-        rows = db.execute(
-            "SELECT example, vector FROM features "  # noqa: S608 (only question marks are put in)
+        yield from db.execute(
+            f"SELECT {columns} FROM features "  # noqa: S608 (our own names and question marks)
             f"WHERE backbone = ? AND tap = ? AND example IN ({marks})",
             (backbone, tap, *chunk),
         )
-        found.update((name, np.frombuffer(vector, np.float32)) for name, vector in rows)
-    return found
 
 
 def _joined(parts: Sequence[dict[str, Features]]) -> dict[str, Features]:

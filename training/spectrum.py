@@ -89,7 +89,7 @@ class Spectrum:
         fitted = self.left @ (shrink[:, :, None] * self.projected)
         leverage = 1 / len(self.left) + shrink @ (self.left**2).T
         rest = (self.targets - self.mean - fitted) / np.maximum(1 - leverage, 1e-9)[:, :, None]
-        return np.einsum("pnk,pnk->p", rest, rest)
+        return np.asarray(np.einsum("pnk,pnk->p", rest, rest))
 
     def likeliest_penalty(self, penalties: Sequence[float] = PENALTIES) -> float:
         """The penalty of greatest evidence; the stronger of equals."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,7 +124,7 @@ def _solve(loss: _Losses, C: float, start: Array, curvature: Array) -> Array:
         shrink = penalty * parameters
         return value + 0.5 * _dot(shrink, parameters), (gradient + shrink) / unit
 
-    return minimise_each(objective, start * unit, _TOLERANCE) / unit
+    return np.asarray(minimise_each(objective, start * unit, _TOLERANCE) / unit)
 
 
 def minimise_each(objective: Objective, start: Array, tolerance: float, max_iterations: int = 500) -> Array:
