@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,25 +48,16 @@ class FeatureCache:
 
     def get(self, backbone: str, tap: str, examples: Sequence[str]) -> dict[str, Features]:
         """The vectors that are there, by example digest; of a joined tap, where all its parts are."""
-        parts = [self._get(backbone, part, examples) for part in split_tap(tap)]
-        if len(parts) == 1:
-            return parts[0]
-        both = set(parts[0]).intersection(*parts[1:])
-        return {name: np.concatenate([part[name] for part in parts]) for name in both}
+        return self.get_taps(backbone, (tap,), examples)[tap]
 
-    def _get(self, backbone: str, tap: str, examples: Sequence[str]) -> dict[str, Features]:
-        found: dict[str, Features] = {}
+    def get_taps(
+        self, backbone: str, taps: Sequence[str], examples: Sequence[str]
+    ) -> dict[str, dict[str, Features]]:
+        """The same of several taps, each part of theirs read once."""
+        parts = dict.fromkeys(part for tap in taps for part in split_tap(tap))
         with self._connect() as db:
-            for start in range(0, len(examples), _CHUNK):
-                chunk = examples[start : start + _CHUNK]
-                marks = ",".join("?" * len(chunk))
-                rows = db.execute(
-                    "SELECT example, vector FROM features "  # noqa: S608 (only question marks are put in)
-                    f"WHERE backbone = ? AND tap = ? AND example IN ({marks})",
-                    (backbone, tap, *chunk),
-                )
-                found.update((name, np.frombuffer(vector, np.float32)) for name, vector in rows)
-        return found
+            read = {part: _get(db, backbone, part, examples) for part in parts}
+        return {tap: _joined([read[part] for part in split_tap(tap)]) for tap in taps}
 
     def put(self, backbone: str, tap: str, examples: Sequence[str], vectors: NDArray[np.float32]) -> None:
         """Store one row a vector of one tap, not a joined one; what is there already stays."""
@@ -78,5 +70,36 @@ class FeatureCache:
 
     def missing(self, backbone: str, tap: str, examples: Sequence[str]) -> list[str]:
         """Distinct example digests that have no vector yet, in order."""
-        known = self.get(backbone, tap, examples)
-        return [name for name in dict.fromkeys(examples) if name not in known]
+        with self._connect() as db:
+            known = [
+                {name for (name,) in _select(db, "example", backbone, part, examples)}
+                for part in split_tap(tap)
+            ]
+        every = set.intersection(*known)
+        return [name for name in dict.fromkeys(examples) if name not in every]
+
+
+def _get(db: sqlite3.Connection, backbone: str, tap: str, examples: Sequence[str]) -> dict[str, Features]:
+    rows = _select(db, "example, vector", backbone, tap, examples)
+    return {name: np.frombuffer(vector, np.float32) for name, vector in rows}
+
+
+def _select(
+    db: sqlite3.Connection, columns: str, backbone: str, tap: str, examples: Sequence[str]
+) -> Iterator[Any]:
+    for start in range(0, len(examples), _CHUNK):
+        chunk = examples[start : start + _CHUNK]
+        marks = ",".join("?" * len(chunk))
+        yield from db.execute(
+            f"SELECT {columns} FROM features "  # noqa: S608 (our own names and question marks)
+            f"WHERE backbone = ? AND tap = ? AND example IN ({marks})",
+            (backbone, tap, *chunk),
+        )
+
+
+def _joined(parts: Sequence[dict[str, Features]]) -> dict[str, Features]:
+    """The vectors in a row of examples that have all parts."""
+    if len(parts) == 1:
+        return parts[0]
+    every = set(parts[0]).intersection(*parts[1:])
+    return {name: np.concatenate([part[name] for part in parts]) for name in every}

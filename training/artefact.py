@@ -18,7 +18,7 @@ from models.errors import JobFailed
 from models.manifest import GOLDEN, HEAD, MANIFEST, Manifest
 from models.novelty import NOVELTY, Novelty
 from models.runtime import open_session
-from training.heads import Activation, Head, scores
+from training.heads import Activation, AffineHead, Head, scores
 from training.several import parts_of
 
 _PARITY_ROWS = 2000
@@ -47,6 +47,12 @@ def check_parity(head: Head, graph: bytes, features: NDArray[np.float32]) -> NDA
     for columns, activation in parts_of(head):
         compare(answers[:, columns], expected[:, columns], activation)
     return answers
+
+
+def prove_a_graph() -> None:
+    """Export and run a head of two weights, so that what the first one sets up is there."""
+    head = AffineHead(np.ones((1, 2)), np.zeros(1), "identity")
+    check_parity(head, head.to_onnx(), np.zeros((1, 2), np.float32))
 
 
 def compare(answers: NDArray[Any], expected: NDArray[Any], activation: Activation) -> None:

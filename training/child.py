@@ -24,11 +24,13 @@ from models.events import Event
 from models.fitspec import FitSpec
 from models.recommendation import RecommendationSpec
 from training import fit
+from training.artefact import prove_a_graph
 from training.catalogue import catalogue
 from training.methods import METHODS
 from training.relatedness import run as related
 
 METHODS.load()  # in the forkserver, once, and not in every job
+prove_a_graph()  # likewise: the first session of a process takes 20 ms, and starts no thread
 
 log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1

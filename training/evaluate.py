@@ -16,7 +16,7 @@ from training import metrics
 from training.calibrate import losses, temperature
 from training.folds import Folds
 from training.heads import Scores, activate
-from training.heldout import hold_out
+from training.heldout import hold_out_each
 from training.methods.base import Method, Problem, Setting
 
 METRIC: dict[TaskName, Any] = {
@@ -91,7 +91,8 @@ class Evidence:
 def cross_validate(method: Method, problem: Problem, grid: Sequence[Setting], folds: Folds) -> list[Evidence]:
     """Evidence of each setting of `grid`, in order; every fold is fitted once for the whole grid."""
     tested = problem.take(folds.tested)
-    found = [hold_out(method, problem, grid, again)[:, folds.tested] for again in (folds, *folds.repeats)]
+    held_out = hold_out_each(method, problem, grid, (folds, *folds.repeats))
+    found = [logits[:, folds.tested] for logits in held_out]
     return [make_evidence(grid[i], tested, [once[i] for once in found]) for i in range(len(grid))]
 
 

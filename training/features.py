@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,8 +35,12 @@ class FeatureSource:
 
         Raises JobFailed (`backbone_changed`, `non_finite`).
         """
-        self._compute_missing(choice, pack, done)
-        return {tap: self._read(choice, tap, pack.digests) for tap in choice.taps}
+        found = self.cache.get_taps(choice.digest, choice.taps, pack.digests)
+        wanted = {digest for known in found.values() for digest in pack.digests if digest not in known}
+        if wanted:
+            self._compute(choice, pack, wanted, done)
+            found = self.cache.get_taps(choice.digest, choice.taps, pack.digests)
+        return {tap: _stacked(choice, known, pack.digests) for tap, known in found.items()}
 
     def fresh(self, choice: BackboneChoice, tap: str, contents: Sequence[bytes]) -> NDArray[np.float32]:
         """float32 [len(contents), dim] of inputs that are made up on the way, and so not kept.
@@ -55,11 +59,8 @@ class FeatureSource:
         found = self.cache.get(digest, place, pack.digests)
         return np.stack([found[name] for name in pack.digests])
 
-    def _compute_missing(self, choice: BackboneChoice, pack: Pack, done: Done) -> None:
+    def _compute(self, choice: BackboneChoice, pack: Pack, wanted: Collection[str], done: Done) -> None:
         taps = list(dict.fromkeys(part for tap in choice.taps for part in split_tap(tap)))
-        wanted = {d for tap in taps for d in self.cache.missing(choice.digest, tap, pack.digests)}
-        if not wanted:
-            return
         rows = {digest: row for row, digest in enumerate(pack.digests)}
         missing = [digest for digest in rows if digest in wanted]
         backbone = _load(choice, self.threads)
@@ -70,20 +71,22 @@ class FeatureSource:
             for tap, vectors in found.items():
                 self.cache.put(choice.digest, tap, digests, vectors)
 
-    def _read(self, choice: BackboneChoice, tap: str, digests: Sequence[str]) -> NDArray[np.float32]:
-        found = self.cache.get(choice.digest, tap, digests)
-        features = np.stack([found[digest] for digest in digests])
-        if not np.isfinite(features).all():
-            row = int(np.flatnonzero(~np.isfinite(features).all(axis=1))[0]) + 1
-            raise JobFailed(
-                f"{choice.id} gives features that are not finite for example {row}; remove or repair it.",
-                code="non_finite",
-            )
-        return features
-
 
 def _load(choice: BackboneChoice, threads: int) -> Backbone:
     folder = Path(choice.folder)
     if read_card(folder).digest != choice.digest:
         raise JobFailed(f"The backbone {choice.id} changed since the job was made.", code="backbone_changed")
     return Backbone(folder, threads=threads)
+
+
+def _stacked(
+    choice: BackboneChoice, found: Mapping[str, NDArray[np.float32]], digests: Sequence[str]
+) -> NDArray[np.float32]:
+    features = np.stack([found[digest] for digest in digests])
+    if not np.isfinite(features).all():
+        row = int(np.flatnonzero(~np.isfinite(features).all(axis=1))[0]) + 1
+        raise JobFailed(
+            f"{choice.id} gives features that are not finite for example {row}; remove or repair it.",
+            code="non_finite",
+        )
+    return features

@@ -153,7 +153,8 @@ def _among_methods(source: Source, folds: Folds, progress: Progress, screened: T
     if large(source.problem):
         (kept, *rejected), others = _by_heats(source, reference, folds, screened)
     else:
-        kept, *rejected = _with_names(source, reference, folds)
+        same = screened if folds.part(_ENOUGH) is folds else None  # held out by other folds, else
+        kept, *rejected = _with_names(source, reference, folds, same)
         others = try_method(kept.source, reference, {}, folds, OTHERS)
     tried, bests = [kept], []
     for done, name in enumerate(names):

@@ -20,6 +20,8 @@ from models.events import Event
 MAX_BACKOFF_SECONDS = 60.0
 """The longest a job waits to be tried again. One that seems to wait longer waits for a clock that jumped."""
 
+_APART = {"synchronize_session": False}
+
 
 @dataclass(frozen=True)
 class Lease:
@@ -159,10 +161,9 @@ def append_events(session: Session, job_id: str, now: float, events: Sequence[Ev
 
 
 def _set(session: Session, job_id: str, fence: int, values: dict[str, Any]) -> bool:
-    statement = (
-        update(Job).where(Job.id == job_id, Job.fence == fence, Job.status == "running").values(**values)
-    )
-    return _changed(session.execute(statement))
+    mine = (Job.id == job_id, Job.fence == fence, Job.status == "running")
+    # A worker's session holds no job that would have to be told.
+    return _changed(session.execute(update(Job).where(*mine).values(**values), execution_options=_APART))
 
 
 def _changed(result: Any) -> bool:

@@ -151,7 +151,7 @@ class Report(Base):
 
 
 class Model(Base):
-    """A name that versions are published under."""
+    """A name that versions are published under. `changed` is the last change of its versions or aliases."""
 
     __tablename__ = "models"
     __table_args__ = (UniqueConstraint("tenant", "name"),)
@@ -161,6 +161,7 @@ class Model(Base):
     created_at: Mapped[float]
     dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id", ondelete="SET NULL"))
     last_version: Mapped[int] = mapped_column(default=0)
+    changed: Mapped[int] = mapped_column(default=0, server_default="0", index=True)
 
 
 class Version(Base):
@@ -203,11 +204,16 @@ class Audit(Base):
 
 
 class Change(Base):
-    """One row whose `n` rises with every change of what is served; other processes watch it."""
+    """One row whose `n` rises with every change of what is served; other processes watch it.
+
+    `whole` is the last change that only a reading of everything shows: that of a deleted model. Both, and
+    `Model.changed`, are written by the database's triggers alone (migration 0005).
+    """
 
     __tablename__ = "changes"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     n: Mapped[int]
+    whole: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
 class WorkerSeen(Base):

@@ -15,6 +15,7 @@ from pathlib import Path
 from app.decoding.decoders import Decoders
 from app.engine.canary import Canary
 from app.engine.golden import Golden
+from app.engine.heads import TailHead
 from app.engine.lanes import Lanes
 from app.engine.memory import Memory, Use
 from app.engine.model import LoadedModel, Prediction
@@ -144,11 +145,16 @@ class Engine:
         return _features(self._answer_sync(self._find(*self._shelf.get(backbone_id)), ask))
 
     def warm(self, model: LoadedModel, golden: bytes) -> None:
-        """Run a new version on its golden examples, the way requests will. For a thread.
+        """Let a new version prove itself on its golden examples. For a thread.
 
+        Its head has to give training's answers for training's features of all of them, and the shortest is
+        run the way requests will be, which shows the backbone and all around it; a tail is run on all.
         Raises CorruptArtefact `golden_mismatch` when it does not repeat what training saw.
         """
         expected = Golden.from_bytes(golden)
+        if not isinstance(model.head, TailHead):
+            expected.check_head(model.head, model.manifest)
+            expected = expected.shortest()
         got = self.predict_sync(model, expected.contents, embedding=True)
         expected.check(got, model.manifest)
 

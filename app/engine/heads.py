@@ -107,6 +107,14 @@ def _affine_weights(data: bytes) -> tuple[NDArray[Any], NDArray[Any]]:
         raise CorruptArtefact("The head lacks its weights.") from error
 
 
+def apply_alike(features: Features, heads: Sequence[Head]) -> list[Outputs]:
+    """Each row's own outputs: all heads are affine and of one activation, or all are the same one."""
+    first = heads[0]
+    if isinstance(first, GraphHead):
+        return list(first.apply(features))
+    return apply_affine(features, [head for head in heads if isinstance(head, AffineHead)])
+
+
 def apply_affine(features: Features, heads: Sequence[AffineHead]) -> list[Outputs]:
     """Row i of `features` [n, D] through `heads[i]`; all heads share one activation. Gives n rows [C_i]."""
     inputs = np.concatenate([features, np.ones((len(features), 1), np.float32)], axis=1)

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from app.engine.canary import Canary
-from app.engine.heads import AffineHead, GraphHead, Outputs, TailHead, apply_affine
+from app.engine.heads import AffineHead, Outputs, TailHead, apply_alike
 from app.engine.pool import Step
 from app.engine.queue import Queue
 from app.engine.stats import Phases, Stats
@@ -246,10 +246,7 @@ def run_heads(items: list[Item], features: Sequence[Features]) -> list[Outputs |
 def _run_group(items: list[Item], rows: list[int], features: Sequence[Features]) -> Sequence[Outputs]:
     inputs = np.stack([features[row] for row in rows])
     heads = [model.head for row in rows if (model := items[row].work.ask.model) is not None]
-    first = heads[0]
-    if isinstance(first, GraphHead):
-        return list(first.apply(inputs))
-    return apply_affine(inputs, [head for head in heads if isinstance(head, AffineHead)])
+    return apply_alike(inputs, heads)
 
 
 def fail(items: list[Item], error: DurianError) -> None:

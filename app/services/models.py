@@ -13,7 +13,6 @@ from app.db.database import Database
 from app.db.tables import Alias, Model, Version
 from app.services.catalogue import LIVE, Reference
 from app.services.ids import check_name
-from app.services.publication import bump
 from models.errors import Conflict, InvalidRequest, NotFound
 from models.manifest import Manifest
 
@@ -80,7 +79,6 @@ class Models:
             if session.get(Version, (model.id, version)) is None:
                 raise NotFound("This model has no such version.", param="version")
             session.merge(Alias(model_id=model.id, alias=alias, version=version))
-            bump(session)
         self.changed()
 
     def delete_alias(self, tenant: str, name: str, alias: str) -> None:
@@ -93,7 +91,6 @@ class Models:
             if row is None:
                 raise NotFound("This model has no such alias.", param="alias")
             session.delete(row)
-            bump(session)
         self.changed()
 
     def delete(self, tenant: str, reference: str) -> None:
@@ -107,7 +104,6 @@ class Models:
                 session.delete(model)
             else:
                 _delete_version(session, model, ref.version)
-            bump(session)
         self.changed()
 
 

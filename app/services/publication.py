@@ -1,7 +1,7 @@
 """From a finished job's folder to a served version: verified, warmed, registered, swapped in.
 
-The order is what makes it safe. Bytes are checked and made durable before anything names them; the
-golden batch runs through the engine before `live` moves; the row, the alias and the job's end are one
+The order is what makes it safe. Bytes are checked and made durable before anything names them; golden
+examples run through the engine before `live` moves; the row, the alias and the job's end are one
 transaction, guarded by the fence of the job's claim. A failure anywhere leaves the old version serving.
 """
 
@@ -16,10 +16,11 @@ from sqlalchemy.orm import Session
 
 from app.db import queue
 from app.db.database import Database
-from app.db.tables import Alias, Change, Job, Model, Report, Version
+from app.db.tables import Alias, Job, Model, Report, Version
 from app.engine.engine import Engine
 from app.engine.model import LoadedModel
 from app.services.artefacts import Artefacts
+from app.services.catalogue import LIVE
 from app.services.claims import Claim
 from app.services.ids import new_id, now
 from app.services.registry import Registry
@@ -60,11 +61,11 @@ class Publisher:
         return Published(job.target, version, manifest.digest)
 
     def _register(self, job: Job, manifest: Manifest, report: ReportBody) -> int | None:
-        with self.db.write() as session:
+        with self.db.write() as session, session.no_autoflush:  # rows are written together, at the end
             return _register(session, job, manifest, report)
 
     def _check(self, manifest: Manifest) -> None:
-        """Load an admitted artefact and run its golden batch. Raises CorruptArtefact."""
+        """Load an admitted artefact and run golden examples. Raises CorruptArtefact."""
         _, files = self.artefacts.load(manifest.digest)
         model = LoadedModel.load(manifest, 0, files[HEAD], novelty=files.get(NOVELTY))
         self.engine.warm(model, files[GOLDEN])
@@ -73,15 +74,13 @@ class Publisher:
 def _register(session: Session, job: Job, manifest: Manifest, report: ReportBody) -> int | None:
     if not queue.holds(session, job.id, job.fence):
         return None
-    model = _model(session, job.tenant, job.target)
-    model.last_version += 1
+    model = _next(session, job.tenant, job.target)
     result = _result(job, model.last_version, manifest, report)
     session.add(_version(job, model, manifest, result["metrics"]))
     session.add(Report(job_id=job.id, body=report.model_dump_json()))
-    session.merge(Alias(model_id=model.id, alias="live", version=model.last_version))
+    _go_live(session, model)
     end = {"finished_at": now(), "result": result, "fine_tuned_model": model.name}
     queue.finish(session, job.id, job.fence, "succeeded", end)
-    bump(session)
     done = Event(
         message=f"{model.name} version {model.last_version} is live.", data={"progress": 1.0, "phase": "done"}
     )
@@ -101,13 +100,24 @@ def _version(job: Job, model: Model, manifest: Manifest, metrics: dict[str, Any]
     )
 
 
-def _model(session: Session, tenant: str, name: str) -> Model:
+def _next(session: Session, tenant: str, name: str) -> Model:
+    """The model with the number of a version that is still to be added."""
     model = session.scalar(select(Model).where(Model.tenant == tenant, Model.name == name))
-    if model is None:
-        model = Model(id=new_id("model"), tenant=tenant, name=name, created_at=now(), last_version=0)
-        session.add(model)
-        session.flush()
+    if model is not None:
+        model.last_version += 1
+        return model
+    model = Model(id=new_id("model"), tenant=tenant, name=name, created_at=now(), last_version=1)
+    session.add(model)
+    session.flush()  # before the rows that name it
     return model
+
+
+def _go_live(session: Session, model: Model) -> None:
+    live = Alias(model_id=model.id, alias=LIVE, version=model.last_version)
+    if model.last_version == 1:
+        session.add(live)  # there was none
+    else:
+        session.merge(live)
 
 
 def _result(job: Job, version: int, manifest: Manifest, report: ReportBody) -> dict[str, Any]:
@@ -122,12 +132,3 @@ def _result(job: Job, version: int, manifest: Manifest, report: ReportBody) -> d
         "metrics": {**report.metrics, "estimate": report.estimate.model_dump(mode="json")},
         "timings": dict(report.timings),
     }
-
-
-def bump(session: Session) -> None:
-    """Say that what is served has changed."""
-    row = session.get(Change, 1)
-    if row is None:
-        session.add(Change(id=1, n=1))
-    else:
-        row.n += 1

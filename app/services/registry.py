@@ -1,16 +1,21 @@
-"""Keeps the catalogue in step with the database: after every change here, and twice a second for others'."""
+"""Keeps the catalogue in step with the database: after every change here, and twice a second for others'.
+
+Every change has a number, and a model bears that of its last one (migration 0005), so only models that have
+changed since the last look are read. Writers take turns (ADR 0017), so numbers become visible in order.
+Everything is read at the start, after a model was deleted, and where the numbers have gone back.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from typing import cast
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from app.db.database import Database
@@ -31,13 +36,17 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Model:
-    """A model as the database has it: version -> artefact digest, alias -> version."""
+    """A model as the database has it: version -> artefact digest, alias -> version.
+
+    `held`: an alias stays where it was, for the version that it should point at cannot be loaded.
+    """
 
     tenant: str
     name: str
     created: float
     versions: dict[int, str] = field(default_factory=dict)
     aliases: dict[str, int] = field(default_factory=dict)
+    held: bool = False
 
 
 class Registry:
@@ -57,7 +66,7 @@ class Registry:
         self._open = open_version
         self._told = applied
         self._corrupt: set[str] = set()
-        self._held = False
+        self._held: set[str] = set()
         self._applied: dict[str, _Model] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -76,12 +85,15 @@ class Registry:
     def refresh(self) -> None:
         """Bring the catalogue up to the database, if anything has changed."""
         with self._lock, self.db.read() as session:
-            change = session.scalar(select(Change.n)) or 0
+            change, whole = _numbers(session)
             if change == self.change and not self._held:
                 return
-            self._held = False
-            found = _read(session)
-            self._apply(found)
+            if whole <= self.change <= change:
+                self._apply(_read(session, since=self.change, held=self._held))
+            else:
+                found = _read(session)
+                self._forget(self._applied.keys() - found.keys())
+                self._apply(found)
             self.change = change
             self._told(change)
 
@@ -94,14 +106,24 @@ class Registry:
                 log.warning("changes of models cannot be read: %s", error.code)
 
     def _apply(self, found: Mapping[str, _Model]) -> None:
-        self._corrupt &= {digest for model in found.values() for digest in model.versions.values()}
-        for model_id in self._applied.keys() - found.keys():
-            gone = self._applied[model_id]
-            self.catalogue.remove_model(gone.tenant, gone.name)
+        """Show models as they were read; where one fails, the next look reads it again."""
         for model_id, model in found.items():
+            if not model.versions:
+                self._forget({model_id} & self._applied.keys())
+                continue
             before = self._applied.get(model_id) or _Model(model.tenant, model.name, model.created)
             self._apply_model(before, model)
-        self._applied = dict(found)
+            self._applied[model_id] = model
+            (self._held.add if model.held else self._held.discard)(model_id)
+        if self._corrupt:
+            known = (model.versions.values() for model in self._applied.values())
+            self._corrupt &= set(chain.from_iterable(known))
+
+    def _forget(self, model_ids: Collection[str]) -> None:
+        for model_id in model_ids:
+            gone = self._applied.pop(model_id)
+            self._held.discard(model_id)
+            self.catalogue.remove_model(gone.tenant, gone.name)
 
     def _apply_model(self, before: _Model, model: _Model) -> None:
         key = (model.tenant, model.name)
@@ -125,7 +147,7 @@ class Registry:
         except CorruptArtefact as error:
             log.error("version %d of %s cannot be served: %s; %s stays", number, key[1], error.code, alias)
             model.aliases[alias] = cast(int, old)
-            self._held = True
+            model.held = True
             return
         self.catalogue.set_alias(*key, alias, number)
 
@@ -150,19 +172,36 @@ def open_here(artefacts: Artefacts, tenant: str, name: str, number: int, digest:
     return replace(model, tenant=tenant, name=name)
 
 
-def _read(session: Session) -> dict[str, _Model]:
-    """Every model with a version. Plain rows: as objects, they take thrice the time."""
-    versions: defaultdict[str, dict[int, str]] = defaultdict(dict)
-    for model_id, number, artefact in session.execute(
-        select(Version.model_id, Version.version, Version.artefact)
-    ):
-        versions[model_id][number] = artefact
-    aliases: defaultdict[str, dict[str, int]] = defaultdict(dict)
-    for model_id, alias, number in session.execute(select(Alias.model_id, Alias.alias, Alias.version)):
-        aliases[model_id][alias] = number
-    models = session.execute(select(Model.id, Model.tenant, Model.name, Model.created_at))
-    return {
-        id: _Model(tenant, name, created, versions[id], aliases[id])
-        for id, tenant, name, created in models
-        if id in versions
-    }
+def _numbers(session: Session) -> tuple[int, int]:
+    """The last change, and the last that only a whole reading shows."""
+    row = session.execute(_NUMBERS).first()
+    return (0, 0) if row is None else (row.n, row.whole)
+
+
+def _read(session: Session, *, since: int | None = None, held: Collection[str] = ()) -> dict[str, _Model]:
+    """Every model, or those that changed after `since` and the `held` ones.
+
+    Plain rows: as objects, they take thrice the time.
+    """
+    models, versions, aliases = _WHOLE if since is None else _CHANGED
+    some = {} if since is None else {"since": since, "held": list(held)}
+    found = {id: _Model(tenant, name, at) for id, tenant, name, at in session.execute(models, some)}
+    for model_id, number, artefact in session.execute(versions, some):
+        found[model_id].versions[number] = artefact
+    for model_id, alias, number in session.execute(aliases, some):
+        found[model_id].aliases[alias] = number
+    return found
+
+
+_NUMBERS = select(Change.n, Change.whole)
+_WHOLE = (
+    select(Model.id, Model.tenant, Model.name, Model.created_at),
+    select(Version.model_id, Version.version, Version.artefact),
+    select(Alias.model_id, Alias.alias, Alias.version),
+)
+_WANTED = or_(Model.changed > bindparam("since"), Model.id.in_(bindparam("held", expanding=True)))
+_CHANGED = (
+    _WHOLE[0].where(_WANTED),
+    _WHOLE[1].join(Model, Model.id == Version.model_id).where(_WANTED),
+    _WHOLE[2].join(Model, Model.id == Alias.model_id).where(_WANTED),
+)

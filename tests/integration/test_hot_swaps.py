@@ -131,14 +131,14 @@ def test_a_version_that_is_half_of_another_is_caught(
     oip_service: OipService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The seeded fault: rows of one request answered by two versions."""
-    from app.engine import lanes
+    from app.engine import heads as module
 
-    apply = lanes.apply_affine
+    apply = module.apply_affine
 
     def mixed(features: Any, heads: Any) -> Any:
         numbers = [n for n in range(2, SWAPS) if any(head is version(n).head for head in heads)]
         last = version(numbers[0] - 1).head if numbers else heads[-1]
         return apply(features, [*heads[:-1], last])
 
-    monkeypatch.setattr(lanes, "apply_affine", mixed)
+    monkeypatch.setattr(module, "apply_affine", mixed)
     assert under_load(oip_service).wrong

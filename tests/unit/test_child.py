@@ -6,6 +6,8 @@ import logging
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,13 @@ def spec_path(tmp_path: Path) -> str:
     spec = Bench(tmp_path).spec("classification", names_of(problem), problem.X)
     (tmp_path / "fitspec.json").write_bytes(spec.canonical())
     return str(tmp_path / "fitspec.json")
+
+
+def test_what_jobs_are_forked_from_has_one_thread() -> None:
+    """A lock that another thread held would never be let go of in a child."""
+    count = "import os, training.child; print(len(os.listdir('/proc/self/task')))"
+    told = subprocess.run([sys.executable, "-c", count], capture_output=True, text=True, check=True)
+    assert told.stdout == "1\n"
 
 
 def test_events_come_first_and_done_last(spec_path: str) -> None:

@@ -165,12 +165,13 @@ def test_a_version_that_repeats_its_golden_examples_is_warm(trunk: FakeTrunk, en
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
-@pytest.mark.parametrize("wrong", ["outputs", "features", "nan", "shape"])
+@pytest.mark.parametrize("wrong", ["outputs", "last output", "features", "nan", "shape"])
 def test_a_version_that_does_not_is_refused(trunk: FakeTrunk, engine: Engine, task: str, wrong: str) -> None:
     model = loaded(manifest(trunk.card, task=task))
     features, outputs = _warm_arguments(engine, model)
     changed = {
         "outputs": (features, outputs * 1.01 + 0.002),
+        "last output": (features, np.vstack([outputs[:-1], outputs[-1:] * 1.01 + 0.002])),
         "features": (features * np.float32(1.01), outputs),
         "nan": (features, np.full_like(outputs, np.nan)),
         "shape": (features, outputs[:, :1]),

@@ -11,10 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from pydantic import Field
 
+from training.folds import Folds
+from training.heads import Scores
 from training.linear import logistic_path
 from training.methods.base import Auto, Fitted, Hyperparameters, MethodInfo, Problem, Setting, register
+from training.together import few, held_out_path
 
 _GRID = (10.0, 0.1, 1.0, 100.0)
 
@@ -32,7 +36,10 @@ class LogisticHyperparameters(Hyperparameters):
 
 
 class Logistic:
-    """One L-BFGS path over C, from strong to weak penalty, each solution the next one's start."""
+    """One L-BFGS path over C, from strong to weak penalty, each solution the next one's start.
+
+    The folds of a cross-validation take it together where there are few examples.
+    """
 
     info = MethodInfo(
         name="logistic",
@@ -47,6 +54,17 @@ class Logistic:
         path = sorted({float(setting["C"]) for setting in grid})  # type: ignore[arg-type]
         heads = dict(zip(path, logistic_path(problem, path, rough=rough), strict=True))
         return [Fitted(heads[float(setting["C"])], setting) for setting in grid]  # type: ignore[arg-type]
+
+    def hold_out_together(
+        self, problem: Problem, grid: Sequence[Setting], divisions: Sequence[Folds]
+    ) -> list[Scores] | None:
+        """float64 [len(grid), n, C] for each division, all folds at once; None where there are many rows."""
+        if not few(problem) or not divisions[0].count:
+            return None
+        path = sorted({float(setting["C"]) for setting in grid})  # type: ignore[arg-type]
+        places = [path.index(float(setting["C"])) for setting in grid]  # type: ignore[arg-type]
+        found = held_out_path(problem, path, divisions)
+        return [np.stack([once[place] for place in places]) for once in found]
 
 
 register(Logistic())
