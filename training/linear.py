@@ -6,8 +6,8 @@ weak penalty, each solution the next one's start.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from training.lbfgs import minimise
 from training.methods.base import Problem
 
 Array = NDArray[np.floating[Any]]
+A = TypeVar("A", bound=NDArray[np.floating[Any]])
 _SINGLE_PRECISION = 2_000_000  # multiply-adds a pass above which float32 halves the time
 _TOLERANCE = {np.dtype(np.float32): 5e-4, np.dtype(np.float64): 1e-6}
 _ROUGH = {np.dtype(np.float32): 3e-2, np.dtype(np.float64): 1e-2}
@@ -91,13 +92,21 @@ class _Loss:
 def _solve_path(loss: _Loss, path: Sequence[float], rough: bool) -> list[Array]:
     """The minimiser [D + 1, C] at each C, ascending; starts are extrapolated along the path."""
     tolerance = (_ROUGH if rough else _TOLERANCE)[loss.dtype]
-    found: list[Array] = []
     start = np.zeros((loss.Z.shape[1], loss.targets.shape[1]), loss.dtype)
+    return along(path, start, lambda C, start, last: _solve(loss, C, start, loss.curvature(last), tolerance))
+
+
+def along(path: Sequence[float], start: A, solve: Callable[[float, A, A], A]) -> list[A]:
+    """What `solve(C, start, last)` finds at each C, ascending: `start` is extrapolated from what was found
+    before, and `last` is what was found last, at first the given start."""
+    found: list[A] = []
+    last = start
     for C in path:
         if len(found) > 1:
-            start = 2 * found[-1] - found[-2]
-        found.append(_solve(loss, C, start, loss.curvature(found[-1] if found else start), tolerance))
-        start = found[-1]
+            start = cast(A, 2 * found[-1] - found[-2])
+        last = solve(C, start, last)
+        found.append(last)
+        start = last
     return found
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from training.folds import Folds
 from training.heads import Scores
+from training.linear import along
 from training.methods.base import Problem
 
 Array = NDArray[np.float64]
@@ -86,9 +87,7 @@ class _Losses:
 
     def _rows(self, parameters: Array) -> tuple[Array, Array]:
         """Each row's loss [n, F] and probabilities [n, F, C] in each fold."""
-        logits = (self.Z @ parameters.reshape(len(parameters), -1)).reshape(
-            len(self.Z), *parameters.shape[1:]
-        )
+        logits = self.logits(parameters)
         linear = np.einsum("nc,nfc->nf", self.targets, logits)
         if not self.softmax:
             return np.logaddexp(0, logits).sum(axis=2) - linear, 0.5 * (1 + np.tanh(logits / 2))
@@ -102,14 +101,8 @@ class _Losses:
 
 def _solve_path(loss: _Losses, path: Sequence[float]) -> list[Array]:
     """The minimisers [d, F, C] at each C, ascending; starts are extrapolated along the path."""
-    found: list[Array] = []
     start = np.zeros((loss.Z.shape[1], loss.learnt.shape[1], loss.targets.shape[1]))
-    for C in path:
-        if len(found) > 1:
-            start = 2 * found[-1] - found[-2]
-        found.append(_solve(loss, C, start, loss.curvature(found[-1] if found else start)))
-        start = found[-1]
-    return found
+    return along(path, start, lambda C, start, last: _solve(loss, C, start, loss.curvature(last)))
 
 
 def _solve(loss: _Losses, C: float, start: Array, curvature: Array) -> Array:
