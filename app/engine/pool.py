@@ -7,6 +7,7 @@ from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heapreplace
+from itertools import groupby
 from typing import NamedTuple
 
 from app.engine.shares import Company, Shares
@@ -45,6 +46,19 @@ def _turn(item: Item) -> int:
     return item.turn
 
 
+def _work(item: Item) -> Work:
+    return item.work
+
+
+def _insert(queue: list[Item], items: list[Item]) -> None:
+    """Put items of ascending turns in their places, which mostly are the last ones."""
+    if not queue or queue[-1].turn <= items[0].turn:
+        queue.extend(items)
+    else:
+        for item in items:
+            insort(queue, item, key=_turn)
+
+
 @dataclass(slots=True)
 class Flow:
     """One tenant's items by turn: `raw` as they came, `ready` prepared."""
@@ -80,16 +94,21 @@ class Pool:
     def add(self, items: Iterable[Item], *, ready: bool) -> None:
         """Queue items, each in its tenant's order."""
         now = time.monotonic()
-        for item in items:
-            tenant = item.work.ask.tenant
-            if item.work.ask.priority >= 0:
+        for work, group in groupby(items, key=_work):
+            tenant = work.ask.tenant
+            if work.ask.priority >= 0:
                 self._shares.saw(tenant, now)
-            if ready:
-                self._ms_a_raw += _LEARNING_RATE * (item.prepare_ns / _NS_PER_MS - self._ms_a_raw)
             flow = self._flows.get(tenant)
             if flow is None:
                 flow = self._flows[tenant] = Flow()
-            insort(flow.ready if ready else flow.raw, item, key=_turn)
+            if ready:
+                _insert(flow.ready, [self._prepared(item) for item in group])
+            else:
+                _insert(flow.raw, list(group))
+
+    def _prepared(self, item: Item) -> Item:
+        self._ms_a_raw += _LEARNING_RATE * (item.prepare_ns / _NS_PER_MS - self._ms_a_raw)
+        return item
 
     def drop(self, work: Work) -> int:
         """Forget a request's items; how many there were."""

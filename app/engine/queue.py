@@ -8,6 +8,7 @@ The order of it all is decided in docs/adr/0008.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 
@@ -94,11 +95,11 @@ class Queue:
     def put_back(self, items: list[Item]) -> None:
         """Queue items that have been prepared; those of requests that are over are forgotten."""
         with self._changed:
-            for item in items:
-                if item.work.over():
-                    self._count(item.work, -1)
-                else:
-                    self._pool(item.work).add((item,), ready=True)
+            over = Counter(item.work for item in items if item.work.over())
+            self._uncount(over)
+            left = [item for item in items if item.work not in over] if over else items
+            if left:  # all are of one pool, as they were taken
+                self._pool(left[0].work).add(left, ready=True)
             self._changed.notify(max(0, len(items) - 1))
 
     def take(self) -> Step | None:
@@ -114,8 +115,7 @@ class Queue:
             step = pool.step(self._idle + 1)
             if not step.prepare:
                 self._gpu_free -= pool.on_gpu
-                for item in step.items:
-                    self._count(item.work, -1)
+                self._uncount(Counter(item.work for item in step.items))
             return step
 
     def ran(self, items: list[Item]) -> None:
@@ -186,6 +186,10 @@ class Queue:
         if waiting.get(model, 0) + count > limits.model:
             raise _full("model")
         work.counted = counted
+
+    def _uncount(self, inputs: Counter[Work]) -> None:
+        for work, count in inputs.items():
+            self._count(work, -count)
 
     def _count(self, work: Work, more: int) -> None:
         work.queued += more

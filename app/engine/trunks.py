@@ -19,7 +19,7 @@ from app.engine.providers import CUDA, Device, device_of
 from app.engine.stats import Counters, Stats
 from models.backbone import BackboneCard
 from models.errors import DurianError, InvalidRequest, Unavailable
-from models.modalities.base import Prepared
+from models.modalities.base import ManyAtOnce, Prepared, Preprocessor
 from models.modalities.faults import fault
 from models.runtime import Backbone, Features, expected_bytes
 
@@ -84,7 +84,19 @@ class OnnxTrunk:
         """Each input decoded or tokenised, or what is wrong with it; `places` are their names."""
         if self._decode is not None:
             return self._decode(contents, places)
-        return prepare_each(self._backbone.preprocessor.prepare, contents, places)
+        return prepare_together(self._backbone.preprocessor, contents, places)
+
+
+def prepare_together(
+    preprocessor: Preprocessor, contents: Sequence[bytes], places: Sequence[str]
+) -> list[Prepared | DurianError]:
+    """Prepare the inputs at once where the preprocessor can; else, or if that breaks, one by one."""
+    if isinstance(preprocessor, ManyAtOnce):
+        try:
+            return list(preprocessor.prepare_many(contents, places))
+        except Exception:  # one of them is to blame; which, shows below
+            log.exception("%d inputs cannot be prepared together", len(contents))
+    return prepare_each(preprocessor.prepare, contents, places)
 
 
 def prepare_each(

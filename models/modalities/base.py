@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.backbone import BackboneCard
 from models.base import ModalityName
+from models.errors import DurianError
 from models.manifest import InputSpec
 
 Prepared = NDArray[np.generic]
@@ -35,6 +36,18 @@ class Preprocessor(Protocol):
 
     def collate(self, batch: Sequence[Prepared]) -> Feeds:
         """A batch for the graph, padded where lengths differ."""
+        ...
+
+
+@runtime_checkable
+class ManyAtOnce(Protocol):
+    """A preprocessor that is faster with several examples than with one after the other."""
+
+    def prepare_many(
+        self, contents: Sequence[bytes], places: Sequence[str]
+    ) -> Sequence[Prepared | DurianError]:
+        """`Preprocessor.prepare` of each example, `places` their names; an error in the place of those that
+        are wrong."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from models.backbone import BackboneCard, Subwords, TextPreprocess
 from models.base import ModalityName
-from models.errors import CorruptArtefact, TooLarge
+from models.errors import CorruptArtefact, DurianError, TooLarge
 from models.manifest import InputSpec
 from models.modalities.base import Feeds, Prepared
 from models.modalities.faults import fault
@@ -85,13 +86,27 @@ class TextPreprocessor:
 
     def prepare(self, content: bytes, where: str = "input") -> Prepared:
         """Raises InvalidInput when the tokenizer finds no token in the text."""
-        ids = np.array(self._ids(content.decode()), np.int64)
+        text = content.decode()
+        prepared = self._prepared(text, self._tokenizer.encode(text), where)
+        if isinstance(prepared, DurianError):
+            raise prepared
+        return prepared
+
+    def prepare_many(
+        self, contents: Sequence[bytes], places: Sequence[str]
+    ) -> Sequence[Prepared | DurianError]:
+        """`prepare` of each, or what is wrong with it; the tokenizer lets other threads run meanwhile."""
+        texts = [content.decode() for content in contents]
+        encode = self._tokenizer.encode_batch_fast if self._subwords is None else self._tokenizer.encode_batch
+        return [self._prepared(*one) for one in zip(texts, encode(texts), places, strict=True)]
+
+    def _prepared(self, text: str, encoded: Any, where: str) -> Prepared | DurianError:
+        ids = np.array(self._ids(text, encoded), np.int64)
         if not len(ids):
-            raise fault(where, "the backbone's vocabulary knows nothing in this text.", "bad_text")
+            return fault(where, "the backbone's vocabulary knows nothing in this text.", "bad_text")
         return ids
 
-    def _ids(self, text: str) -> list[int]:
-        found = self._tokenizer.encode(text)
+    def _ids(self, text: str, found: Any) -> list[int]:
         if self._subwords is None:
             return list(found.ids)
         spellings = (self._normalise(text[start:end]) for start, end in found.offsets)
@@ -114,6 +129,7 @@ class TextPreprocessor:
 
 
 def _load(tokenizer_json: bytes) -> Any:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # callers have threads enough of their own
     from tokenizers import Tokenizer
 
     try:

@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 
+from app.engine.trunks import prepare_together
 from models.backbone import TextPreprocess
 from models.errors import CorruptArtefact, InvalidInput, TooLarge
 from models.manifest import InputSpec
 from models.modalities import modality, preprocessor
+from models.modalities.base import ManyAtOnce
 from tests.media import card, tokenizer_json
 
 SPEC = InputSpec(modality="text")
@@ -61,3 +63,38 @@ def test_collate_pads_to_the_longest():
 def test_a_backbone_without_a_tokenizer_is_corrupt(files):
     with pytest.raises(CorruptArtefact, match="tokenizer"):
         preprocessor(card("text", TextPreprocess()), files)
+
+
+def wordless(max_tokens: int = 128):
+    """A preprocessor of whose tokens an unknown word has none."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = Tokenizer(models.WordLevel({"where": 0, "is": 1}))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    text = card("text", TextPreprocess(max_tokens=max_tokens), "input_ids")
+    return preprocessor(text, {"tokenizer.json": words.to_str().encode()})
+
+
+def test_many_at_once_are_prepared_as_one_by_one():
+    how, contents = processor(5), [b"where is my horse", b"parcel", "où est".encode()]
+    assert isinstance(how, ManyAtOnce)
+    together = how.prepare_many(contents, ["a", "b", "c"])
+    for got, content in zip(together, contents, strict=True):
+        np.testing.assert_array_equal(got, how.prepare(content))
+        assert got.dtype == np.int64
+
+
+def test_of_many_at_once_the_wrong_one_is_named():
+    good, wrong = wordless().prepare_many([b"where is", b"gibberish"], ["row 1", "row 2"])
+    assert good.tolist() == [0, 1]
+    assert isinstance(wrong, InvalidInput)
+    assert wrong.param == "row 2"
+    with pytest.raises(InvalidInput, match=r"^row 2: "):
+        wordless().prepare(b"gibberish", "row 2")
+
+
+def test_what_cannot_be_prepared_together_is_prepared_one_by_one():
+    found = prepare_together(wordless(), [b"where is", b"\xff"], ["row 1", "row 2"])
+    assert found[0].tolist() == [0, 1]
+    assert isinstance(found[1], InvalidInput)
+    assert found[1].param == "row 2"
