@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from tokenizers import Tokenizer, models
 
 from app.engine.trunks import prepare_together
 from models.backbone import TextPreprocess
@@ -66,11 +67,8 @@ def test_a_backbone_without_a_tokenizer_is_corrupt(files):
 
 
 def wordless(max_tokens: int = 128):
-    """A preprocessor of whose tokens an unknown word has none."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    words = Tokenizer(models.WordLevel({"where": 0, "is": 1}))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    """A preprocessor whose tokenizer knows two letters, and drops all others."""
+    words = Tokenizer(models.BPE({"a": 0, "b": 1}, []))
     text = card("text", TextPreprocess(max_tokens=max_tokens), "input_ids")
     return preprocessor(text, {"tokenizer.json": words.to_str().encode()})
 
@@ -85,16 +83,16 @@ def test_many_at_once_are_prepared_as_one_by_one():
 
 
 def test_of_many_at_once_the_wrong_one_is_named():
-    good, wrong = wordless().prepare_many([b"where is", b"gibberish"], ["row 1", "row 2"])
+    good, wrong = wordless().prepare_many([b"ab", b"xyz"], ["row 1", "row 2"])
     assert good.tolist() == [0, 1]
     assert isinstance(wrong, InvalidInput)
     assert wrong.param == "row 2"
     with pytest.raises(InvalidInput, match=r"^row 2: "):
-        wordless().prepare(b"gibberish", "row 2")
+        wordless().prepare(b"xyz", "row 2")
 
 
 def test_what_cannot_be_prepared_together_is_prepared_one_by_one():
-    found = prepare_together(wordless(), [b"where is", b"\xff"], ["row 1", "row 2"])
+    found = prepare_together(wordless(), [b"ab", b"\xff"], ["row 1", "row 2"])
     assert found[0].tolist() == [0, 1]
     assert isinstance(found[1], InvalidInput)
     assert found[1].param == "row 2"
