@@ -248,7 +248,7 @@ def build(
         max_seconds=settings.predict_seconds,
     )
     catalogue = Catalogue(memory)
-    registry = Registry(ground.db, catalogue, partial(open_here, ground.artefacts), applied)
+    registry = Registry(ground.db, catalogue, partial(open_here, ground.artefacts, engine.providers), applied)
     embedder = Embedder(engine, ground.shelf, FeatureCache(settings.features))
     worker = _worker(ground, runner, embedder, Publisher(ground.db, ground.artefacts, engine, registry))
     serving = Serving(engine, catalogue, registry.refresh)

@@ -15,7 +15,7 @@ from models.backbone import GRAPH, BackboneCard, read_card, split_tap
 from models.cut import INPUT, cut
 from models.graphs import prune
 from models.modalities import preprocessor
-from models.modalities.base import Prepared
+from models.modalities.base import Empty, Prepared
 from models.session import CPU, open_session
 from models.store import verify_files
 
@@ -61,25 +61,37 @@ class Backbone:
         self.nbytes = _beside_the_graph({name: len(data) for name, data in files.items()})
         self.session = self._load(self._key((self.card.default_tap,)), files[GRAPH])
 
-    def run(self, batch: Sequence[Prepared], taps: Sequence[str]) -> dict[str, Features]:
+    def run(
+        self, batch: Sequence[Prepared], taps: Sequence[str], empty: Empty = np.empty
+    ) -> dict[str, Features]:
         """Pooled features `[len(batch), dim]` of each tap; a joined tap's are those of its parts in a row.
 
-        A graph that ends at the taps asked for is made on first use: nothing above them is computed.
+        A graph that ends at the taps asked for is made on first use: nothing above them is computed. The
+        batch is put together in arrays that `empty` gives.
         """
         names = list(dict.fromkeys(part for tap in taps for part in split_tap(tap)))
-        outputs = self._session(names).run(names, self.preprocessor.collate(batch))
+        outputs = self._session(names).run(names, self.preprocessor.collate(batch, empty))
         found = dict(zip(names, outputs, strict=True))
         return {tap: _joined([found[part] for part in split_tap(tap)]) for tap in dict.fromkeys(taps)}
 
-    def edges(self, batch: Sequence[Prepared], tap: str) -> dict[str, NDArray[Any]]:
+    def edges(self, batch: Sequence[Prepared], tap: str, empty: Empty = np.empty) -> dict[str, NDArray[Any]]:
         """What a tail that begins at `tap` is fed: the edges of the cut (`models.cut`), each [N, ...]."""
-        feeds = self.preprocessor.collate(batch)
+        feeds = self.preprocessor.collate(batch, empty)
         if tap == INPUT:
             return dict(feeds)
         session = self._trunks.get(tap) or self._cut(tap)
         taken = {name: feeds[name] for name in (value.name for value in session.get_inputs())}
         names = [value.name for value in session.get_outputs()]
         return dict(zip(names, session.run(names, taken), strict=True))
+
+    def blank(self) -> Prepared | None:
+        """A prepared example of zeros, where the graph says the shape and type of one; else None."""
+        (taken, *others) = self.session.get_inputs()
+        shape = taken.shape[1:]
+        kind = taken.type.removeprefix("tensor(").removesuffix(")")
+        if others or not all(isinstance(size, int) for size in shape):
+            return None
+        return np.zeros(shape, "float32" if kind == "float" else kind)
 
     def _cut(self, tap: str) -> Any:
         """The trunk below the cut, made on first use: it takes seconds for a large graph."""

@@ -22,7 +22,7 @@ from app.engine.model import LoadedModel, Prediction
 from app.engine.providers import Device
 from app.engine.queue import DEFAULT, Limits, Queue
 from app.engine.stats import Counters
-from app.engine.trunks import OnnxTrunk, Runnable, Shelf, Trunk, Trunks
+from app.engine.trunks import GPU_BATCH, OnnxTrunk, Runnable, Shelf, Trunk, Trunks
 from app.engine.work import Ask, Reply, Work, deliver
 from models.backbone import BackboneCard
 from models.errors import DeadlineExceeded, DurianError, NotFound, Unavailable
@@ -80,11 +80,14 @@ class Engine:
         open_trunk: Callable[[Path], Runnable] | None = None,
         max_seconds: float = 60.0,
     ) -> None:
+        self.providers = providers
         self._max_seconds = max_seconds
         self._shelf = shelf
         self._memory = memory or Memory()
         self._pinned = frozenset(pinned)
-        opener = open_trunk or partial(OnnxTrunk, providers=providers, decoders=decoders)
+        opener = open_trunk or partial(
+            OnnxTrunk, providers=providers, decoders=decoders, most=max_batch * GPU_BATCH
+        )
         self._trunks = Trunks(opener, self._memory, self._stays)
         limits = Limits(max_queue, max_queue, max_queue) if isinstance(max_queue, int) else max_queue
         self._queue = Queue(limits=limits, max_batch=max_batch, gpu_streams=gpu_streams)

@@ -14,6 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from app.engine.gpu import filled
+from app.engine.providers import device_of
 from models.errors import CorruptArtefact
 from models.manifest import Manifest
 from models.runtime import CPU, Features, open_session
@@ -53,12 +55,15 @@ class TailHead:
     session: Any
     tap: str
     nbytes: int = 0
+    on_gpu: bool = False
 
     def apply(self, edges: Mapping[str, NDArray[Any]], rows: Sequence[int]) -> tuple[Outputs, Features]:
         """Outputs [n, C] and features [n, D] of some rows of what the trunk gave."""
-        feeds = {value.name: edges[value.name][list(rows)] for value in self.session.get_inputs()}
+        n = len(rows)
+        taken = [*rows, *[rows[-1]] * (filled(n) - n)] if self.on_gpu else list(rows)  # see app.engine.gpu
+        feeds = {value.name: edges[value.name][taken] for value in self.session.get_inputs()}
         outputs, features = self.session.run(None, feeds)
-        return np.asarray(outputs, np.float32), np.asarray(features, np.float32)
+        return np.asarray(outputs[:n], np.float32), np.asarray(features[:n], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +79,13 @@ Head = AffineHead | GraphHead | TailHead | DistantHead
 
 
 def load_head(manifest: Manifest, data: bytes, providers: Sequence[str] = CPU) -> Head:
-    """The head in `data`, the bytes of `head.onnx`. Raises CorruptArtefact."""
+    """The head in `data`, the bytes of `head.onnx`; a tail runs on `providers`, as the trunk does, and small
+    graphs on features on the CPU. Raises CorruptArtefact."""
     if manifest.head.kind == "graph":
-        return GraphHead(_open(data, providers), len(data))
+        return GraphHead(_open(data, CPU), len(data))
     if manifest.head.kind == "tail":
-        return TailHead(_open(data, providers), manifest.tap, len(data))
+        session = _open(data, providers)
+        return TailHead(session, manifest.tap, len(data), device_of(session, tuple(providers)) != "cpu")
     weight, bias = _affine_weights(data)
     if weight.shape != (manifest.head.out_dim, manifest.head.in_dim) or bias.shape != weight.shape[:1]:
         raise CorruptArtefact("The head's weights do not have the shape its manifest states.")

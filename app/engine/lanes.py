@@ -18,7 +18,7 @@ from app.engine.pool import Step
 from app.engine.queue import Queue
 from app.engine.stats import Phases, Stats
 from app.engine.streams import probed_streams
-from app.engine.trunks import Trunk
+from app.engine.trunks import GPU_BATCH, Trunk
 from app.engine.unknown import find_unknown
 from app.engine.work import NO_OUTPUTS, Item, Work, deliver
 from models.errors import DeadlineExceeded, DurianError, Unavailable
@@ -104,7 +104,7 @@ class Lanes:
             return
         trunk, tap = item.work.trunk, item.work.tap
         if self._canary.heard(trunk, item.prepared, tap, features):
-            batch = [item.prepared] * self._queue.max_batch
+            batch = [item.prepared] * self._queue.max_batch * GPU_BATCH
             self._queue.widen(partial(probed_streams, partial(trunk.run, batch, [tap])))
 
     def _finish(

@@ -41,7 +41,8 @@ class LoadedModel:
         *,
         novelty: bytes | None = None,
     ) -> LoadedModel:
-        """From the manifest and the (verified) bytes of `head.onnx` and, where there is one, `novelty.npz`.
+        """From the manifest and the (verified) bytes of `head.onnx` and, where there is one, `novelty.npz`. A
+        tail runs on `providers`.
 
         Raises CorruptArtefact.
         """

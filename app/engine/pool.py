@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from app.engine.shares import Company, Shares
 from app.engine.sizes import Sizes
-from app.engine.trunks import Trunk
+from app.engine.trunks import GPU_BATCH, Trunk
 from app.engine.window import choose
 from app.engine.work import Item, Work
 
@@ -21,9 +21,6 @@ LOOK_AHEAD = 4
 
 SMALLEST_SHARE = 4
 """Lanes that are free share what waits, but not in pieces below this."""
-
-GPU_BATCH = 4
-"""A GPU takes batches so many times as large: it is idle below thousands of tokens."""
 
 QUANTUM_MS = {Company.LIGHT: 10.0, Company.BUSY: 30.0}
 """So long a step may take, by what is known of its backbone, while others are about who must not wait for it:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from app.decoding.decoders import Decoders
+from app.engine.gpu import GpuRuns
 from app.engine.memory import Memory, Slot
 from app.engine.providers import CUDA, Device, device_of
 from app.engine.stats import Counters, Stats
@@ -26,6 +27,9 @@ from models.runtime import Backbone, Features, expected_bytes
 RUN_COST: dict[Device, int] = {"cpu": 8, "cuda": 4096}
 """What starting a graph costs, in tokens. On a CPU MiniLM-L6 takes 1.5 ms and 0.27 ms a token, so a batch of
 like lengths beats a full one (docs/benchmarks.md); a GPU is idle below thousands of tokens, so fill it."""
+
+GPU_BATCH = 4
+"""A GPU takes batches so many times as large as a CPU: it is idle below thousands of tokens."""
 
 LOADERS = 4
 """Backbones that load at a time. A load takes a second or two of one core and thrice the graph's memory, so
@@ -57,19 +61,26 @@ class Runnable(Protocol):
 
 
 class OnnxTrunk:
-    """A backbone's graph, shared by all lanes. With `decoders`, encoded media are decoded there. `fell_back`
-    where it was to run on another device."""
+    """A backbone's graph, shared by all lanes. With `decoders`, encoded media are decoded there; a GPU is
+    made ready for batches of up to `most`. `fell_back` where it was to run on another device."""
 
-    def __init__(self, folder: Path, providers: tuple[str, ...], decoders: Decoders | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        providers: tuple[str, ...],
+        decoders: Decoders | None = None,
+        most: int = 32 * GPU_BATCH,
+    ) -> None:
         backbone = Backbone(folder, providers=providers)
         self.card = backbone.card
         media = self.card.modality in ("image", "audio")
         self._decode = partial(decoders.prepare, self.card.model_dump_json()) if decoders and media else None
         self.size = backbone.preprocessor.size
-        self.run = backbone.run
-        self.edges = backbone.edges
         self._backbone = backbone
         self._device = device_of(backbone.session, providers)
+        runs = backbone if self._device == "cpu" else GpuRuns(backbone, most)
+        self.run: Callable[[Sequence[Prepared], Sequence[str]], dict[str, Features]] = runs.run
+        self.edges: Callable[[Sequence[Prepared], str], dict[str, NDArray[Any]]] = runs.edges
         self.fell_back = CUDA in providers and self._device == "cpu"
 
     @property

@@ -67,7 +67,7 @@ class Publisher:
     def _check(self, manifest: Manifest) -> None:
         """Load an admitted artefact and run golden examples. Raises CorruptArtefact."""
         _, files = self.artefacts.load(manifest.digest)
-        model = LoadedModel.load(manifest, 0, files[HEAD], novelty=files.get(NOVELTY))
+        model = LoadedModel.load(manifest, 0, files[HEAD], self.engine.providers, novelty=files.get(NOVELTY))
         self.engine.warm(model, files[GOLDEN])
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -165,10 +165,12 @@ class Registry:
         return ["artefact_corrupt"] if self._corrupt else []
 
 
-def open_here(artefacts: Artefacts, tenant: str, name: str, number: int, digest: str) -> LoadedModel:
-    """An `Opener` that loads the artefact into this process."""
+def open_here(
+    artefacts: Artefacts, providers: Sequence[str], tenant: str, name: str, number: int, digest: str
+) -> LoadedModel:
+    """An `Opener` that loads the artefact into this process, a tail onto `providers`."""
     manifest, files = artefacts.load(digest)
-    model = LoadedModel.load(manifest, number, files[HEAD], novelty=files.get(NOVELTY))
+    model = LoadedModel.load(manifest, number, files[HEAD], providers, novelty=files.get(NOVELTY))
     return replace(model, tenant=tenant, name=name)
 
 

@@ -14,7 +14,7 @@ from models.backbone import AudioPreprocess, BackboneCard
 from models.base import ModalityName
 from models.errors import CorruptArtefact, TooLarge
 from models.manifest import InputSpec
-from models.modalities.base import Feeds, Prepared
+from models.modalities.base import Empty, Feeds, Prepared, stacked
 from models.modalities.containers import UnlistedCodec, check_container
 from models.modalities.faults import decoding, fault
 from models.modalities.media import media_of, unsupported
@@ -129,8 +129,8 @@ class AudioPreprocessor:
     def size(self, prepared: Prepared) -> int:
         return 1
 
-    def collate(self, batch: Sequence[Prepared]) -> Feeds:
-        return {self._input: np.stack(batch)}
+    def collate(self, batch: Sequence[Prepared], empty: Empty = np.empty) -> Feeds:
+        return {self._input: stacked(batch, empty)}
 
 
 def _centre(clip: Any, seconds: float, where: str) -> NDArray[np.float32]:

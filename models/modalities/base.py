@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from models.backbone import BackboneCard
 from models.base import ModalityName
@@ -18,6 +18,18 @@ Prepared = NDArray[np.generic]
 
 Feeds = dict[str, NDArray[np.generic]]
 """Graph input name -> batch."""
+
+
+class Empty(Protocol):
+    """`numpy.empty`, or what gives arrays in memory of another kind."""
+
+    def __call__(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]: ...
+
+
+def stacked(batch: Sequence[Prepared], empty: Empty = np.empty) -> NDArray[np.generic]:
+    """Examples of one shape as an array [n, ...]."""
+    first = batch[0]
+    return np.stack(batch, out=empty((len(batch), *first.shape), first.dtype))
 
 
 class Preprocessor(Protocol):
@@ -34,8 +46,8 @@ class Preprocessor(Protocol):
         """What the example costs next to others of its backbone (tokens; 1 where all are equal)."""
         ...
 
-    def collate(self, batch: Sequence[Prepared]) -> Feeds:
-        """A batch for the graph, padded where lengths differ."""
+    def collate(self, batch: Sequence[Prepared], empty: Empty = np.empty) -> Feeds:
+        """A batch for the graph, padded where lengths differ, in arrays that `empty` gives."""
         ...
 
 

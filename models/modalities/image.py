@@ -18,7 +18,7 @@ from models.backbone import BackboneCard, ImagePreprocess
 from models.base import ModalityName
 from models.errors import CorruptArtefact
 from models.manifest import InputSpec
-from models.modalities.base import Feeds, Prepared
+from models.modalities.base import Empty, Feeds, Prepared, stacked
 from models.modalities.faults import decoding, fault
 from models.modalities.media import media_of
 from models.modalities.strip import strip
@@ -196,8 +196,8 @@ class ImagePreprocessor:
     def size(self, prepared: Prepared) -> int:
         return 1
 
-    def collate(self, batch: Sequence[Prepared]) -> Feeds:
-        return {self._input: np.stack(batch)}
+    def collate(self, batch: Sequence[Prepared], empty: Empty = np.empty) -> Feeds:
+        return {self._input: stacked(batch, empty)}
 
 
 def _filter(name: str) -> Any:

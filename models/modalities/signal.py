@@ -14,7 +14,7 @@ from models.backbone import BackboneCard, SignalPreprocess
 from models.base import ModalityName
 from models.errors import CorruptArtefact, TooLarge
 from models.manifest import InputSpec, SignalGrid
-from models.modalities.base import Feeds, Prepared
+from models.modalities.base import Empty, Feeds, Prepared, stacked
 from models.modalities.faults import fault
 
 MIN_VALUES = 1
@@ -199,8 +199,8 @@ class SignalPreprocessor:
     def size(self, prepared: Prepared) -> int:
         return 1
 
-    def collate(self, batch: Sequence[Prepared]) -> Feeds:
-        return {self._input: np.stack(batch)}
+    def collate(self, batch: Sequence[Prepared], empty: Empty = np.empty) -> Feeds:
+        return {self._input: stacked(batch, empty)}
 
 
 MODALITY = SignalModality()

@@ -12,7 +12,7 @@ from models.backbone import BackboneCard, Subwords, TextPreprocess
 from models.base import ModalityName
 from models.errors import CorruptArtefact, DurianError, TooLarge
 from models.manifest import InputSpec
-from models.modalities.base import Feeds, Prepared
+from models.modalities.base import Empty, Feeds, Prepared
 from models.modalities.faults import fault
 from models.modalities.subwords import expand
 
@@ -119,13 +119,14 @@ class TextPreprocessor:
     def size(self, prepared: Prepared) -> int:
         return len(prepared)
 
-    def collate(self, batch: Sequence[Prepared]) -> Feeds:
+    def collate(self, batch: Sequence[Prepared], empty: Empty = np.empty) -> Feeds:
         """`input_ids` and `attention_mask`, int64 [N, longest]."""
         lengths = np.fromiter(map(len, batch), np.int64, len(batch))
         mask = np.arange(lengths.max()) < lengths[:, None]
-        ids = np.full(mask.shape, self._pad, np.int64)
+        ids, seen = empty(mask.shape, np.int64), empty(mask.shape, np.int64)
+        ids[...], seen[...] = self._pad, mask
         ids[mask] = np.concatenate(batch)
-        return {self._input: ids, "attention_mask": mask.astype(np.int64)}
+        return {self._input: ids, "attention_mask": seen}
 
 
 def _load(tokenizer_json: bytes) -> Any:

@@ -17,6 +17,7 @@ from app.engine.canary import PATIENCE
 from app.engine.engine import Engine
 from app.engine.providers import CUDA, TENSORRT, Device, device_of, providers
 from app.engine.streams import probed_streams
+from app.engine.trunks import GPU_BATCH
 from models.errors import Unavailable
 from models.modalities.base import Prepared
 from models.runtime import CPU, Features
@@ -210,7 +211,7 @@ def test_the_probe_widens_the_queue_once_and_a_failing_one_costs_its_batch(
     here.ask(b"first")
     here.ask(b"second")
     here.ask(bytes(32), "signal/fake")
-    assert probes == [32]
+    assert probes == [32 * GPU_BATCH]
     assert here.engine._queue.gpu_streams == 2
     here.engine.close()
     with pytest.raises(RuntimeError):
