@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,13 +28,16 @@ class ServiceFailed(ClientError):
 
 @contextmanager
 def temporary_service(
-    prepare: Callable[[Path], None] = lambda _: None, settings: Mapping[str, str] | None = None
+    prepare: Callable[[Path], None] = lambda _: None,
+    settings: Mapping[str, str] | None = None,
+    arguments: Sequence[str] = (),
 ) -> Iterator[Client]:
     """A client of a service that is ready; both are gone afterwards. `prepare` is given its data folder
-    before it starts, `settings` are of its environment. Raises ServiceFailed."""
+    before it starts, `settings` are of its environment, `arguments` of `durian serve`. Raises
+    ServiceFailed."""
     with TemporaryDirectory(prefix="durian-demo-") as folder, _ended_by_sigterm():
         prepare(Path(folder) / "data")
-        process, url, log = _start(Path(folder), settings or {})
+        process, url, log = _start(Path(folder), settings or {}, arguments)
         try:
             # The key of the caller's own service means nothing to this one.
             with Client(url, key="none") as client:
@@ -54,13 +57,15 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _start(folder: Path, settings: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], str, Path]:
+def _start(
+    folder: Path, settings: Mapping[str, str], arguments: Sequence[str]
+) -> tuple[subprocess.Popen[bytes], str, Path]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     # Settings of the caller's own service (its database above all) must not reach this one.
     env = {name: value for name, value in os.environ.items() if name in _KEPT or name[:7] != "DURIAN_"}
-    command = [sys.executable, "-m", "app", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    command = [sys.executable, "-m", "app", "serve", "--host", "127.0.0.1", "--port", str(port), *arguments]
     log, config = folder / "service.log", folder / "durian.toml"
     config.touch()
     with log.open("wb") as out:

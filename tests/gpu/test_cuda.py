@@ -1,7 +1,10 @@
-"""On a real GPU: the device is used, gives the CPU's answers, and holds its canary. Skipped without one."""
+"""On a real GPU: the device is used, gives the CPU's answers in any batch, and its loss is noticed. Skipped
+without one."""
 
 from __future__ import annotations
 
+import ctypes
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,13 +12,21 @@ import numpy as np
 import pytest
 
 from app.engine.engine import Engine
-from app.engine.providers import CUDA, providers
+from app.engine.gpu import GpuRuns
+from app.engine.pinned import _runtime, page_locked
+from app.settings import Settings
 from models.backbone import BackboneCard
+from models.errors import Unavailable
 from models.runtime import Backbone
+from models.shelf import SHIPPED, Shelf
+from tests.benchmarks.examples import digits, texts
+from tests.gpu.poison import poison
 from tests.trunks import POINTS, loaded, manifest, signal_backbone
 
 pytestmark = pytest.mark.gpu
 SIGNALS = [np.random.default_rng(i).normal(size=POINTS).astype("<f4").tobytes() for i in range(300)]
+ALIKE = 1e-5
+"""Of the largest value: what the order of sums in float32 may do."""
 
 
 class OneShelf:
@@ -28,14 +39,6 @@ class OneShelf:
     by_digest = get
 
 
-@pytest.fixture(scope="module")
-def cuda() -> tuple[str, ...]:
-    found = providers()
-    if CUDA not in found:
-        pytest.skip("there is no CUDA device, or ONNX Runtime has no CUDA provider here")
-    return found
-
-
 @pytest.fixture
 def engine(cuda: tuple[str, ...], tmp_path: Path) -> Iterator[Engine]:
     engine = Engine(OneShelf(signal_backbone(tmp_path), tmp_path), lanes=2, providers=cuda)
@@ -43,9 +46,21 @@ def engine(cuda: tuple[str, ...], tmp_path: Path) -> Iterator[Engine]:
     engine.close()
 
 
+def alike(got: np.ndarray, expected: np.ndarray, share: float = ALIKE) -> None:
+    np.testing.assert_allclose(got, expected, rtol=0, atol=share * float(np.abs(expected).max()))
+
+
+def inputs(backbone: str) -> list[bytes]:
+    if backbone.startswith("image"):
+        return [bytes(scan) for scan in digits().inputs[:21]]
+    if backbone.startswith("text"):
+        return [text.encode() for text in texts().inputs[:21]]
+    return []
+
+
 def test_features_are_those_of_the_cpu(engine: Engine, tmp_path: Path) -> None:
     expected = Backbone(tmp_path).embed(SIGNALS, ["top"])["top"]
-    np.testing.assert_allclose(engine.embed_sync("signal/tiny", SIGNALS), expected, rtol=1e-2, atol=1e-3)
+    alike(engine.embed_sync("signal/tiny", SIGNALS), expected)
     assert engine.device == "cuda"
 
 
@@ -54,3 +69,61 @@ def test_heads_are_applied_to_features_of_the_device(engine: Engine, tmp_path: P
     scores = engine.predict_sync(loaded(manifest(made, 4)), SIGNALS).outputs
     np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-5)
     assert not engine.closing
+
+
+@pytest.mark.parametrize("name", ["image/durian-small", "text/minilm-l6"])
+def test_an_embedded_backbone_gives_the_cpus_features_in_any_batch(cuda: tuple[str, ...], name: str) -> None:
+    folder = Shelf([Settings().embedded_backbones, SHIPPED]).get(name)[1]
+    on_cpu, on_gpu = Backbone(folder), Backbone(folder, providers=cuda)
+    tap = on_cpu.card.default_tap
+    prepared = [on_cpu.preprocessor.prepare(content) for content in inputs(name)]
+    runs = GpuRuns(on_gpu, 32)
+    together = runs.run(prepared, [tap])[tap]
+    alone = np.concatenate([runs.run([one], [tap])[tap] for one in prepared])
+    turned = runs.run(prepared[::-1], [tap])[tap][::-1]
+    alike(together, on_cpu.run(prepared, [tap])[tap], 10 * ALIKE)
+    alike(alone, together)
+    alike(turned, together)
+
+
+def test_memory_for_inputs_is_page_locked(engine: Engine) -> None:
+    engine.embed_sync("signal/tiny", SIGNALS[:1])  # which loads the CUDA runtime
+    memory, flags = page_locked()(1 << 20), ctypes.c_uint()
+    memory[...] = 1
+    runtime = _runtime()
+    assert runtime is not None
+    assert runtime.cudaHostGetFlags(ctypes.byref(flags), ctypes.c_void_p(memory.ctypes.data)) == 0
+    ordinary = np.empty(1 << 20, np.uint8)
+    assert runtime.cudaHostGetFlags(ctypes.byref(flags), ctypes.c_void_p(ordinary.ctypes.data)) != 0
+
+
+def _lose_the_device(folder: Path, cuda: tuple[str, ...], told: multiprocessing.Queue[object]) -> None:
+    lost: list[bool] = []
+    engine = Engine(
+        OneShelf(signal_backbone(folder), folder),
+        lanes=2,
+        providers=cuda,
+        device_lost=lambda: lost.append(True),
+    )
+    engine.embed_sync("signal/tiny", SIGNALS[:3])
+    before = engine.degraded()
+    poison()
+    codes = []
+    for _ in range(2):
+        try:
+            engine.embed_sync("signal/tiny", SIGNALS[:3])
+            codes.append("")
+        except Unavailable as error:
+            codes.append(error.code)
+    told.put((before, codes, engine.degraded(), engine.closing, lost))
+
+
+def test_a_poisoned_context_is_noticed_at_the_first_batch(cuda: tuple[str, ...], tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    told: multiprocessing.Queue[object] = context.Queue()
+    process = context.Process(target=_lose_the_device, args=(tmp_path, cuda, told))
+    process.start()
+    seen = told.get(timeout=90)
+    process.join(10)
+    process.kill()
+    assert seen == ([], ["inference_failed", "device_lost"], ["device_lost"], True, [True])
