@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,7 +48,8 @@ def engine(cuda: tuple[str, ...], tmp_path: Path) -> Iterator[Engine]:
 
 
 def alike(got: np.ndarray, expected: np.ndarray, share: float = ALIKE) -> None:
-    np.testing.assert_allclose(got, expected, rtol=0, atol=share * float(np.abs(expected).max()))
+    furthest = float(np.abs(got - expected).max() / np.abs(expected).max())
+    assert furthest <= share, f"{furthest:.1e} of the largest value apart"
 
 
 def inputs(backbone: str) -> list[bytes]:
@@ -108,14 +110,20 @@ def _lose_the_device(folder: Path, cuda: tuple[str, ...], told: multiprocessing.
     engine.embed_sync("signal/tiny", SIGNALS[:3])
     before = engine.degraded()
     poison()
-    codes = []
-    for _ in range(2):
-        try:
-            engine.embed_sync("signal/tiny", SIGNALS[:3])
-            codes.append("")
-        except Unavailable as error:
-            codes.append(error.code)
+    codes = [_refusal(engine)]
+    deadline = time.monotonic() + 10
+    while not engine.closing and time.monotonic() < deadline:  # the failure is told before it is looked into
+        time.sleep(0.01)
+    codes.append(_refusal(engine))
     told.put((before, codes, engine.degraded(), engine.closing, lost))
+
+
+def _refusal(engine: Engine) -> str:
+    try:
+        engine.embed_sync("signal/tiny", SIGNALS[:3])
+    except Unavailable as error:
+        return error.code
+    return "none"
 
 
 def test_a_poisoned_context_is_noticed_at_the_first_batch(cuda: tuple[str, ...], tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from tests.benchmarks.service import MINILM, fit, spread, upload
 from training.backbones.draft import card_of
 from training.backbones.variants.half import halve
 
-_BATCHES = (32, 128, 512, 2048)
+_BATCHES = (32, 128, 512)
 _PHOTOGRAPHS = "torchvision/mobilenet_v2"
 _MANY, _IN_FLIGHT = 256, 16
 _SINGLE = 512
