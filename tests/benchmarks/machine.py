@@ -23,6 +23,7 @@ class Machine(Record):
     system: str
     python: str
     packages: dict[str, str]
+    gpu: str = ""
 
 
 def this_machine() -> Machine:
@@ -33,7 +34,17 @@ def this_machine() -> Machine:
         system=f"{platform.system()} {platform.release().split('-')[0]} {platform.machine()}",
         python=platform.python_version(),
         packages={name: version(name) for name in _PACKAGES},
+        gpu=_gpu(),
     )
+
+
+def _gpu() -> str:
+    """The first NVIDIA device, as its driver names it; "" where there is none."""
+    for told in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        for line in told.read_text().splitlines():
+            if line.startswith("Model:"):
+                return line.split(":", 1)[1].strip()
+    return ""
 
 
 def load() -> float:

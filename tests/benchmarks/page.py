@@ -51,13 +51,14 @@ def _anchor(title: str) -> str:
 def _machines(sections: Sequence[Section]) -> str:
     machines = list({section.machine.canonical(): section.machine for section in sections}.values())
     rows = [(str(number), *_machine(machine)) for number, machine in enumerate(machines, 1)]
-    return _table(("", "CPU", "cores", "memory", "system", "Python", "packages"), rows)
+    return _table(("", "CPU", "cores", "memory", "GPU", "system", "Python", "packages"), rows)
 
 
 def _machine(machine: Machine) -> tuple[str, ...]:
     packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
     memory = f"{machine.memory_gb:.0f} GB"
-    return machine.cpu, str(machine.cores), memory, machine.system, machine.python, packages
+    gpu = machine.gpu or "none"
+    return machine.cpu, str(machine.cores), memory, gpu, machine.system, machine.python, packages
 
 
 def _section(section: Section, where: str) -> str:
