@@ -94,7 +94,7 @@ class Work:
 
     def spend(self, phases: Phases) -> None:
         """Add the time of a batch that it took part in."""
-        self.spent = Phases(*(a + b for a, b in zip(self.spent, phases, strict=True)))
+        self.spent = self.spent.plus(phases)
 
     def fail(self, error: DurianError) -> None:
         """End it with an error; the first one counts."""
