@@ -49,7 +49,7 @@ class Golden:
         """The head, which is no tail, on the features that training had. Raises as `check`."""
         if self.features.shape[1:] != (manifest.head.in_dim,):
             raise _mismatch("features")
-        outputs = np.stack(apply_alike(self.features, [head] * len(self.features)))
+        outputs = apply_alike(self.features, [head] * len(self.features))
         _check_finite(outputs)
         self._check_outputs(outputs, manifest)
 

@@ -114,25 +114,32 @@ def _affine_weights(data: bytes) -> tuple[NDArray[Any], NDArray[Any]]:
         raise CorruptArtefact("The head lacks its weights.") from error
 
 
-def apply_alike(features: Features, heads: Sequence[Head]) -> list[Outputs]:
-    """Each row's own outputs: all heads are affine and of one activation, or all are the same one."""
+def apply_alike(features: Features, heads: Sequence[Head]) -> Outputs:
+    """Row i of `features` [n, D] through `heads[i]`: all affine and of one activation, or all the same.
+
+    Gives [n, C] for the largest C; a row begins with the `columns` of its own head.
+    """
     first = heads[0]
     if isinstance(first, GraphHead):
-        return list(first.apply(features))
+        return first.apply(features)
     return apply_affine(features, [head for head in heads if isinstance(head, AffineHead)])
 
 
-def apply_affine(features: Features, heads: Sequence[AffineHead]) -> list[Outputs]:
-    """Row i of `features` [n, D] through `heads[i]`; all heads share one activation. Gives n rows [C_i]."""
+def columns(head: Head) -> int | None:
+    """How many columns of what `apply_alike` gives are a head's own; None: all."""
+    return len(head.table) if isinstance(head, AffineHead) else None
+
+
+def apply_affine(features: Features, heads: Sequence[AffineHead]) -> Outputs:
+    """`apply_alike` of affine heads."""
     inputs = np.concatenate([features, np.ones((len(features), 1), np.float32)], axis=1)
     first = heads[0]
     if all(head is first for head in heads):
-        return list(activate(inputs @ first.table.T, first.activation))
+        return activate(inputs @ first.table.T, first.activation)
     logits = np.full((len(heads), max(len(head.table) for head in heads)), -np.inf, np.float32)
     for head, row, into in zip(heads, inputs, logits, strict=True):
         np.dot(head.table, row, out=into[: len(head.table)])
-    outputs = activate(logits, first.activation)
-    return [row[: len(head.table)] for head, row in zip(heads, outputs, strict=True)]
+    return activate(logits, first.activation)
 
 
 def activate(logits: NDArray[np.float32], activation: Activation) -> Outputs:

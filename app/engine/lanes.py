@@ -7,23 +7,23 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 import numpy as np
 
 from app.engine.canary import Canary
-from app.engine.heads import AffineHead, Outputs, TailHead, apply_alike
+from app.engine.heads import AffineHead, TailHead, apply_alike, columns
 from app.engine.pool import Step
 from app.engine.queue import Queue
 from app.engine.stats import Phases, Stats
 from app.engine.streams import probed_streams
 from app.engine.trunks import GPU_BATCH, Trunk
 from app.engine.unknown import find_unknown
-from app.engine.work import NO_OUTPUTS, Item, Work, deliver
+from app.engine.work import Item, Part, Work, deliver, divide, placed
 from models.errors import DeadlineExceeded, DurianError, Unavailable
 from models.modalities.base import Prepared
-from models.runtime import Features
 
 log = logging.getLogger(__name__)
 _NICENESS = 5
@@ -70,7 +70,7 @@ class Lanes:
             except Exception:
                 log.exception("a batch of %d failed", len(step.items))
                 message = "The backbone failed on this batch; try again."
-                fail(step.items, Unavailable(message, code="inference_failed"))
+                fail((item.work for item in step.items), Unavailable(message, code="inference_failed"))
                 self._canary.failed(step.items[0].work.trunk)
             finally:
                 self._since[lane] = None
@@ -79,72 +79,64 @@ class Lanes:
             del step  # an idle lane keeps no request alive
 
     def _do(self, step: Step) -> None:
-        items = drop_dead(step.items)
+        parts = living(divide(step.items))
         if step.prepare:
-            prepare(items)
+            prepare(parts)
             self._queue.put_back(step.items)
-        elif items:
-            self._run(items)
+        elif parts:
+            self._run(parts)
 
-    def _run(self, items: list[Item]) -> None:
+    def _run(self, parts: list[Part]) -> None:
         started, cpu = _clock(), time.thread_time_ns()
-        for item in items:
-            item.work.started_ns = item.work.started_ns or started
-        features, outputs = compute(items)
+        for part in parts:
+            part.work.started_ns = part.work.started_ns or started
+        compute(parts)
+        items = [item for part in parts for item in part.items]
         self._queue.learn(items, _clock() - started, time.thread_time_ns() - cpu)
-        self._hear(items[0], features[0])
-        broken = [item for item, row in zip(items, outputs, strict=True) if row is None]
+        self._hear(parts[0])
+        broken = [part.work for part in parts if part.outputs is None]
         if broken:
             message = "The model's head failed on this batch; try again."
             fail(broken, Unavailable(message, code="inference_failed"))
-        self._finish(items, features, outputs, find_unknown(items, features, outputs), started)
+        find_unknown(parts)
+        self._finish(parts, sum(item.prepare_ns for item in items), started)
 
-    def _hear(self, item: Item, features: Features) -> None:
-        if item.prepared is None or tail_of(item) is not None:
+    def _hear(self, part: Part) -> None:
+        prepared, trunk, tap = part.items[0].prepared, part.work.trunk, part.work.tap
+        if prepared is None or tail_of(part) is not None:
             return
-        trunk, tap = item.work.trunk, item.work.tap
-        if self._canary.heard(trunk, item.prepared, tap, features):
-            batch = [item.prepared] * self._queue.max_batch * GPU_BATCH
+        if self._canary.heard(trunk, prepared, tap, part.features[0]):
+            batch = [prepared] * self._queue.max_batch * GPU_BATCH
             self._queue.widen(partial(probed_streams, partial(trunk.run, batch, [tap])))
 
-    def _finish(
-        self,
-        items: list[Item],
-        features: list[Features],
-        outputs: list[Outputs | None],
-        unknown: list[bool | None],
-        started: int,
-    ) -> None:
+    def _finish(self, parts: list[Part], prepare_ns: int, started: int) -> None:
         ended = _clock()
-        done: list[Work] = []
         with self._results:
-            for item, vector, row, new in zip(items, features, outputs, unknown, strict=True):
-                if row is not None and item.work.fill(item.row, row, vector, new):
-                    done.append(item.work)
-        count(items, Phases(sum(item.prepare_ns for item in items), ended - started, _clock() - ended))
+            done = [part.work for part in parts if part.outputs is not None and part.work.fill(part)]
+        count(parts, Phases(prepare_ns, ended - started, _clock() - ended))
         for work in done:
             work.succeed()
         deliver(done)
 
 
-def drop_dead(items: list[Item]) -> list[Item]:
-    """Without the inputs of requests that were cancelled or have failed, and of those whose time ran out."""
+def living(parts: list[Part]) -> list[Part]:
+    """Without the requests that were cancelled or have failed, and those whose time ran out."""
     now = time.monotonic()
-    late = [item for item in items if item.work.expired(now)]
+    late = [part.work for part in parts if part.work.expired(now)]
     if late:
         fail(late, DeadlineExceeded("The request's time ran out before it was served."))
-    return [item for item in items if not item.work.over()]
+    return [part for part in parts if not part.work.over()]
 
 
-def prepare(items: list[Item]) -> None:
+def prepare(parts: list[Part]) -> None:
     """Decode or tokenise each input. One that cannot be fails its own request and no other."""
+    items = [item for part in parts for item in part.items]
     if not items:
         return
     trunk, started = items[0].work.trunk, _clock()
-    places = [f"input {item.row}" for item in items]
-    for item, found in zip(items, _prepared(trunk, items, places), strict=True):
+    for item, found in zip(items, _prepared(trunk, items), strict=True):
         if isinstance(found, DurianError):
-            fail([item], found)
+            fail([item.work], found)
         else:
             item.prepared, item.size = found, trunk.size(found)
     share = (_clock() - started) // len(items)
@@ -152,7 +144,8 @@ def prepare(items: list[Item]) -> None:
         item.prepare_ns = share
 
 
-def _prepared(trunk: Trunk, items: list[Item], places: list[str]) -> Sequence[Prepared | DurianError]:
+def _prepared(trunk: Trunk, items: list[Item]) -> Sequence[Prepared | DurianError]:
+    places = [f"input {item.row}" for item in items]
     try:
         return trunk.prepare([item.work.ask.contents[item.row] for item in items], places)
     except Exception as error:
@@ -163,108 +156,101 @@ def _prepared(trunk: Trunk, items: list[Item], places: list[str]) -> Sequence[Pr
         return [Unavailable(message, code="inference_failed")] * len(items)
 
 
-def compute(items: list[Item]) -> tuple[list[Features], list[Outputs | None]]:
-    """Each item's features [D] and outputs [C]: first those at taps, then those with tails of their own."""
-    if not any(tail_of(item) for item in items):
-        features = run_trunk(items)
-        return features, run_heads(items, features)
-    found: dict[int, tuple[Features, Outputs | None]] = {}
-    for rows in _alike(items):
-        group = [items[row] for row in rows]
-        features, outputs = run_tails(group) if tail_of(group[0]) else compute(group)
-        found.update(zip(rows, zip(features, outputs, strict=True), strict=True))
-    return [found[row][0] for row in range(len(items))], [found[row][1] for row in range(len(items))]
+def compute(parts: list[Part]) -> None:
+    """Each part's features and outputs: one run for those at taps, one for each cut that tails begin at."""
+    groups: dict[str | None, list[Part]] = {}
+    for part in parts:
+        tail = tail_of(part)
+        groups.setdefault(tail.tap if tail else None, []).append(part)
+    for cut, alike in groups.items():
+        if cut is None:
+            run_trunk(alike)
+            run_heads(alike)
+        else:
+            run_tails(alike, cut)
 
 
-def tail_of(item: Item) -> TailHead | None:
-    """The item's tail, if its model has one."""
-    head = item.work.ask.model.head if item.work.ask.model is not None else None
+def tail_of(part: Part) -> TailHead | None:
+    """The part's tail, if its model has one."""
+    head = part.work.ask.model.head if part.work.ask.model is not None else None
     return head if isinstance(head, TailHead) else None
 
 
-def _alike(items: list[Item]) -> list[list[int]]:
-    """Rows by where the shared part of the backbone ends for them: at taps, or at one cut."""
-    groups: dict[str | None, list[int]] = {}
-    for row, item in enumerate(items):
-        tail = tail_of(item)
-        groups.setdefault(tail.tap if tail else None, []).append(row)
-    return list(groups.values())
+def _batch(parts: Iterable[Part]) -> list[Prepared]:
+    return [item.prepared for part in parts for item in part.items if item.prepared is not None]
 
 
-def run_tails(items: list[Item]) -> tuple[list[Features], list[Outputs | None]]:
+def run_tails(parts: list[Part], cut: str) -> None:
     """One run of the trunk below a cut for all, then each model's own tail on its rows."""
-    features: list[Features] = [NO_OUTPUTS] * len(items)
-    outputs: list[Outputs | None] = [None] * len(items)
-    by_tail: dict[TailHead, list[int]] = {}
-    for row, item in enumerate(items):
-        if (tail := tail_of(item)) is not None:
-            by_tail.setdefault(tail, []).append(row)
-    batch = [item.prepared for item in items if item.prepared is not None]
-    edges = items[0].work.trunk.edges(batch, next(iter(by_tail)).tap)
-    for tail, rows in by_tail.items():
+    by_tail: dict[TailHead, list[tuple[Part, slice]]] = {}
+    for part, rows in placed(parts):
+        if (tail := tail_of(part)) is not None:
+            by_tail.setdefault(tail, []).append((part, rows))
+    edges = parts[0].work.trunk.edges(_batch(parts), cut)
+    for tail, its in by_tail.items():
+        chosen = [row for _, rows in its for row in range(rows.start, rows.stop)]
         try:
-            answers, embeddings = tail.apply(edges, rows)
+            outputs, features = tail.apply(edges, chosen)
         except Exception:
-            log.exception("a tail failed on a batch of %d", len(rows))
+            log.exception("a tail failed on a batch of %d", len(chosen))
             continue
-        for row, answer, embedding in zip(rows, answers, embeddings, strict=True):
-            outputs[row], features[row] = answer, embedding
-    return features, outputs
+        for part, rows in placed(part for part, _ in its):
+            part.outputs, part.features = outputs[rows], features[rows]
 
 
-def run_trunk(items: list[Item]) -> list[Features]:
-    """One run for all taps wanted; each item's features [D] at its own tap."""
-    taps = list(dict.fromkeys(item.work.tap for item in items))
-    batch = [item.prepared for item in items if item.prepared is not None]
-    by_tap = items[0].work.trunk.run(batch, taps)
-    return [by_tap[item.work.tap][row] for row, item in enumerate(items)]
+def run_trunk(parts: list[Part]) -> None:
+    """One run for all taps wanted; each part's features [n, D] at its own tap."""
+    taps = list(dict.fromkeys(part.work.tap for part in parts))
+    by_tap = parts[0].work.trunk.run(_batch(parts), taps)
+    for part, rows in placed(parts):
+        part.features = by_tap[part.work.tap][rows]
 
 
-def run_heads(items: list[Item], features: Sequence[Features]) -> list[Outputs | None]:
-    """Each item's outputs [C]; None where its head broke, NO_OUTPUTS where it asked for none.
+def run_heads(parts: list[Part]) -> None:
+    """Each part's outputs [n, C]; None where its head broke, of no columns where it asked for none.
 
     Affine heads over one tap and with one activation run together, any other head by itself.
     """
-    outputs: list[Outputs | None] = [NO_OUTPUTS] * len(items)
-    groups: dict[object, list[int]] = {}
-    for row, item in enumerate(items):
-        if item.work.ask.model is not None:
-            head = item.work.ask.model.head
-            key = (item.work.tap, head.activation) if isinstance(head, AffineHead) else head
-            groups.setdefault(key, []).append(row)
-    for rows in groups.values():
-        results: Sequence[Outputs | None] = [None] * len(rows)
+    groups: dict[object, list[Part]] = {}
+    for part in parts:
+        if part.work.ask.model is None:
+            part.outputs = np.empty((len(part.items), 0), np.float32)
+        else:
+            head = part.work.ask.model.head
+            key = (part.work.tap, head.activation) if isinstance(head, AffineHead) else head
+            groups.setdefault(key, []).append(part)
+    for alike in groups.values():
         try:
-            results = _run_group(items, rows, features)
+            _run_alike(alike)
         except Exception:
-            log.exception("a head failed on a batch of %d", len(rows))
-        for row, result in zip(rows, results, strict=True):
-            outputs[row] = result
-    return outputs
+            log.exception("a head failed on a batch of %d", sum(len(part.items) for part in alike))
 
 
-def _run_group(items: list[Item], rows: list[int], features: Sequence[Features]) -> Sequence[Outputs]:
-    inputs = np.stack([features[row] for row in rows])
-    heads = [model.head for row in rows if (model := items[row].work.ask.model) is not None]
-    return apply_alike(inputs, heads)
+def _run_alike(parts: list[Part]) -> None:
+    inputs = np.concatenate([part.features for part in parts])
+    models = [(part.work.ask.model, len(part.items)) for part in parts]
+    heads = [head for model, count in models if model is not None for head in [model.head] * count]
+    outputs = apply_alike(inputs, heads)
+    for part, rows in placed(parts):
+        part.outputs = outputs[rows, : columns(heads[rows.start])]
 
 
-def fail(items: list[Item], error: DurianError) -> None:
-    """Fail the requests these items belong to, each once."""
-    works = [work for work in dict.fromkeys(item.work for item in items) if not work.over()]
-    for work in works:
+def fail(works: Iterable[Work], error: DurianError) -> None:
+    """Fail these requests, each once."""
+    failed = [work for work in dict.fromkeys(works) if not work.over()]
+    for work in failed:
         work.fail(error)
-    deliver(works)
+    deliver(failed)
 
 
-def count(items: list[Item], phases: Phases) -> None:
+def count(parts: list[Part], phases: Phases) -> None:
     """Record the batch with its backbone, its models and its requests."""
-    by_stats: dict[Stats, int] = {items[0].work.trunk.stats: len(items)}
-    for item in items:
-        if item.work.ask.model is not None:
-            stats = item.work.ask.model.stats
-            by_stats[stats] = by_stats.get(stats, 0) + 1
-    for stats, size in by_stats.items():
+    sizes: Counter[Stats] = Counter()
+    for part in parts:
+        sizes[part.work.trunk.stats] += len(part.items)
+        if part.work.ask.model is not None:
+            sizes[part.work.ask.model.stats] += len(part.items)
+    for stats, size in sizes.items():
         stats.execution(size, phases)
-    for work in dict.fromkeys(item.work for item in items):
-        work.spend(phases)
+    for part in parts:
+        part.work.spend(phases)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from bisect import insort
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heapreplace
-from itertools import groupby
+from itertools import filterfalse, groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 from app.engine.shares import Company, Shares
@@ -39,21 +40,18 @@ class Step(NamedTuple):
     items: list[Item]
 
 
-def _turn(item: Item) -> int:
-    return item.turn
-
-
-def _work(item: Item) -> Work:
-    return item.work
+_turn, _size = attrgetter("turn"), attrgetter("size")
+_work, _tenant = attrgetter("work"), attrgetter("work.ask.tenant")
 
 
 def _insert(queue: list[Item], items: list[Item]) -> None:
     """Put items of ascending turns in their places, which mostly are the last ones."""
     if not queue or queue[-1].turn <= items[0].turn:
         queue.extend(items)
-    else:
-        for item in items:
-            insort(queue, item, key=_turn)
+        return
+    for turn, group in groupby(items, key=_turn):
+        place = bisect_right(queue, turn, key=_turn)
+        queue[place:place] = group
 
 
 @dataclass(slots=True)
@@ -138,11 +136,11 @@ class Pool:
         seen = self._merged(LOOK_AHEAD * self._max_batch, self._queues(lambda flow: flow.ready))
         quantum = self._quantum(seen[0], self._ms_a_size * seen[0].size)
         limit = min(self._worthwhile(self._share(ready, free_lanes)), quantum)
-        rows = choose([item.size for item in seen], limit, self._run_cost, padded=self._padded)
+        rows = choose(list(map(_size, seen)), limit, self._run_cost, padded=self._padded)
         items = [seen[row] for row in rows]
         self._shares.begin(seen[0].work.ask.tenant)
-        for item in items:
-            self._shares.charge(item.work.ask.tenant, self._cost(item))
+        for tenant, group in groupby(items, key=_tenant):
+            self._shares.charge(tenant, *map(self._cost, group))
         self._remove(items, ready=True)
         return Step(False, items)
 
@@ -194,11 +192,11 @@ class Pool:
 
     def _remove(self, items: list[Item], *, ready: bool) -> None:
         """Take out items, which are among the first of their tenants'."""
-        taken, seen = set(map(id, items)), LOOK_AHEAD * self._max_batch
-        for tenant in {item.work.ask.tenant for item in items}:
+        taken, seen = set(items), LOOK_AHEAD * self._max_batch if ready else len(items)
+        for tenant in set(map(_tenant, items)):
             flow = self._flows[tenant]
             queue = flow.ready if ready else flow.raw
-            queue[:seen] = [item for item in queue[:seen] if id(item) not in taken]
+            queue[:seen] = filterfalse(taken.__contains__, queue[:seen])
             self._forget_if_empty(tenant)
 
     def _share(self, waiting: int, free_lanes: int) -> int:

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 
 from app.engine.pool import Pool, Step
 from app.engine.shares import Shares
@@ -20,6 +21,8 @@ from models.errors import InvalidRequest, RateLimited, TooLarge, Unavailable
 HIGHEST, DEFAULT, BACKGROUND = 1, 0, -1
 """Priorities: `HIGHEST` goes first of its tenant's, `DEFAULT` next, then 2, 3, ... after those of everybody;
 `BACKGROUND` is last, and no client's to ask for."""
+
+_work, _size = attrgetter("work"), attrgetter("size")
 
 _RANKS = 8
 _FIRST_OF_TENANT = 1 << 60
@@ -95,9 +98,10 @@ class Queue:
     def put_back(self, items: list[Item]) -> None:
         """Queue items that have been prepared; those of requests that are over are forgotten."""
         with self._changed:
-            over = Counter(item.work for item in items if item.work.over())
-            self._uncount(over)
+            over = {work for work in set(map(_work, items)) if work.over()}
             left = [item for item in items if item.work not in over] if over else items
+            if over:
+                self._uncount(item for item in items if item.work in over)
             if left:  # all are of one pool, as they were taken
                 self._pool(left[0].work).add(left, ready=True)
             self._changed.notify(max(0, len(items) - 1))
@@ -115,7 +119,7 @@ class Queue:
             step = pool.step(self._idle + 1)
             if not step.prepare:
                 self._gpu_free -= pool.on_gpu
-                self._uncount(Counter(item.work for item in step.items))
+                self._uncount(step.items)
             return step
 
     def ran(self, items: list[Item]) -> None:
@@ -148,7 +152,7 @@ class Queue:
     def learn(self, items: list[Item], ns: int, cpu_ns: int) -> None:
         """From a batch that ran, how long its backbone takes, by the clock and of this thread's CPU."""
         with self._changed:
-            size = sum(item.size for item in items)
+            size = sum(map(_size, items))
             self._pool(items[0].work).learn(len(items), size, ns, cpu_ns)
 
     def withdraw(self, work: Work) -> None:
@@ -187,8 +191,8 @@ class Queue:
             raise _full("model")
         work.counted = counted
 
-    def _uncount(self, inputs: Counter[Work]) -> None:
-        for work, count in inputs.items():
+    def _uncount(self, items: Iterable[Item]) -> None:
+        for work, count in Counter(map(_work, items)).items():
             self._count(work, -count)
 
     def _count(self, work: Work, more: int) -> None:

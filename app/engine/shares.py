@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from enum import Enum, auto
+from itertools import repeat
 
 _REMEMBERED = 1_024
 _COMPANY_SECONDS = 1.0
@@ -70,10 +71,10 @@ class Shares:
         """It is this tenant's turn: the present is where it stands."""
         self._now = self.place(tenant)
 
-    def charge(self, tenant: str, cost: float) -> None:
-        """Move a tenant on by what it has been given."""
-        self._reached[tenant] = self.place(tenant) + cost
-        self._lately.append((tenant, cost))
+    def charge(self, tenant: str, *costs: float) -> None:
+        """Move a tenant on by what inputs that it has been given cost."""
+        self._reached[tenant] = self.place(tenant) + sum(costs)
+        self._lately.extend(zip(repeat(tenant), costs))
         if len(self._reached) > _REMEMBERED:
             self._reached = {name: at for name, at in self._reached.items() if at > self._now}
 

@@ -17,6 +17,10 @@ class Phases(NamedTuple):
     infer: int
     output: int
 
+    def plus(self, other: Phases) -> Phases:
+        """The sums."""
+        return Phases(self.input + other.input, self.infer + other.infer, self.output + other.output)
+
 
 @dataclass
 class Duration:

@@ -27,17 +27,25 @@ def choose(sizes: Sequence[int], limit: int, run_cost: int, *, padded: bool = Tr
         return list(range(min(n, limit)))
     size = np.asarray(sizes)
     order = np.argsort(size, kind="stable")
+    size = size[order]
     place = int(np.flatnonzero(order == 0)[0])
     low = np.arange(max(0, place - limit + 1), place + 1)[:, None]
-    high = np.arange(place, min(n, place + limit))[None, :]
+    high = place + _ends(size[place : place + limit])[None, :]
     count = high - low + 1
     work = size if padded else size**2 / PAIRS
-    waste = count * work[order][high] - _between(work[order], low, high)
-    useful = _between(size[order], low, high)
+    waste = count * work[high] - _between(work, low, high)
+    useful = _between(size, low, high)
     value = useful / (run_cost + useful + waste)
     best = int(np.argmax(np.where(count <= limit, value, 0.0)))
     i, j = np.unravel_index(best, value.shape)
-    return [int(row) for row in order[low[i, 0] : high[0, j] + 1]]
+    chosen: list[int] = order[low[i, 0] : high[0, j] + 1].tolist()
+    return chosen
+
+
+def _ends(sizes: NDArray[Any]) -> NDArray[np.intp]:
+    """Where the last of each size is. A window always gains by one more of its largest size, be it for one of
+    its smallest, so the best one ends there, or where the oldest leaves it no room."""
+    return np.flatnonzero(np.append(sizes[1:] != sizes[:-1], True))
 
 
 def _between(values: NDArray[Any], low: NDArray[Any], high: NDArray[Any]) -> NDArray[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import time
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -21,7 +21,6 @@ from models.modalities.base import Prepared
 from models.runtime import Features
 
 Reply = asyncio.Future[Prediction] | concurrent.futures.Future[Prediction]
-NO_OUTPUTS = np.empty(0, np.float32)
 NO_TIME = Phases(0, 0, 0)
 
 
@@ -80,23 +79,22 @@ class Work:
     def expired(self, now: float) -> bool:
         return self.ask.deadline is not None and now > self.ask.deadline
 
-    def fill(self, row: int, outputs: Outputs, features: Features, unknown: bool | None = None) -> bool:
-        """Take in the results of one input; True when it was the last one. One thread at a time."""
-        if self._outputs is None:
-            self._outputs = np.empty((len(self.ask.contents), len(outputs)), np.float32)
-        self._outputs[row] = outputs
+    def fill(self, part: Part) -> bool:
+        """Take in the results of some inputs; True when they were the last. One thread at a time."""
+        rows, count = [item.row for item in part.items], len(self.ask.contents)
+        if part.outputs is not None:
+            self._outputs = _filled(self._outputs, count, rows, part.outputs)
         if self.ask.embedding:
-            if self._embedding is None:
-                self._embedding = np.empty((len(self.ask.contents), len(features)), np.float32)
-            self._embedding[row] = features
-        if self.ask.unknown:
-            self._unknown[row] = unknown
-        self._missing -= 1
+            self._embedding = _filled(self._embedding, count, rows, part.features)
+        if self.ask.unknown and part.unknown is not None:
+            for row, unknown in zip(rows, part.unknown, strict=True):
+                self._unknown[row] = unknown
+        self._missing -= len(rows)
         return self._missing == 0
 
     def spend(self, phases: Phases) -> None:
         """Add the time of a batch that it took part in."""
-        self.spent = Phases(*(a + b for a, b in zip(self.spent, phases, strict=True)))
+        self.spent = self.spent.plus(phases)
 
     def fail(self, error: DurianError) -> None:
         """End it with an error; the first one counts."""
@@ -142,6 +140,55 @@ class Item:
     prepared: Prepared | None = None
     size: int = 1
     prepare_ns: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Part:
+    """Inputs of one request in one batch, and what is found of them.
+
+    `features` [n, D] are there once the trunk or the tail has run, `outputs` [n, C] unless the head broke,
+    `unknown` where that was asked and could be told.
+    """
+
+    work: Work
+    items: list[Item]
+    features: Features = field(init=False)
+    outputs: Outputs | None = None
+    unknown: list[bool] | None = None
+
+
+def divide(items: Iterable[Item]) -> list[Part]:
+    """The inputs of each request."""
+    parts: dict[Work, Part] = {}
+    for item in items:
+        part = parts.get(item.work)
+        if part is None:
+            parts[item.work] = Part(item.work, [item])
+        else:
+            part.items.append(item)
+    return list(parts.values())
+
+
+def placed(parts: Iterable[Part]) -> Iterator[tuple[Part, slice]]:
+    """Each part with its rows in a batch of them all, where one follows the other."""
+    end = 0
+    for part in parts:
+        start, end = end, end + len(part.items)
+        yield part, slice(start, end)
+
+
+def _filled(
+    into: NDArray[np.float32] | None, count: int, rows: list[int], found: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """`into` [count, ...], made where there is none, with what was found in these rows."""
+    if len(found) != len(rows):
+        raise ValueError("not as many answers as inputs")
+    if count == 1:
+        return found.copy()  # so that the others of the batch are not kept
+    if into is None:
+        into = np.empty((count, found.shape[1]), np.float32)
+    into[rows] = found
+    return into
 
 
 def deliver(works: Iterable[Work]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -87,10 +88,10 @@ class TextPreprocessor:
     def prepare(self, content: bytes, where: str = "input") -> Prepared:
         """Raises InvalidInput when the tokenizer finds no token in the text."""
         text = content.decode()
-        prepared = self._prepared(text, self._tokenizer.encode(text), where)
-        if isinstance(prepared, DurianError):
-            raise prepared
-        return prepared
+        ids = self._ids(text, self._tokenizer.encode(text))
+        if not ids:
+            raise _nothing_known(where)
+        return np.array(ids, np.int64)
 
     def prepare_many(
         self, contents: Sequence[bytes], places: Sequence[str]
@@ -98,17 +99,13 @@ class TextPreprocessor:
         """`prepare` of each, or what is wrong with it; the tokenizer lets other threads run meanwhile."""
         texts = [content.decode() for content in contents]
         encode = self._tokenizer.encode_batch_fast if self._subwords is None else self._tokenizer.encode_batch
-        return [self._prepared(*one) for one in zip(texts, encode(texts), places, strict=True)]
-
-    def _prepared(self, text: str, encoded: Any, where: str) -> Prepared | DurianError:
-        ids = np.array(self._ids(text, encoded), np.int64)
-        if not len(ids):
-            return fault(where, "the backbone's vocabulary knows nothing in this text.", "bad_text")
-        return ids
+        rows = _rows(list(map(self._ids, texts, encode(texts))))
+        return [ids if len(ids) else _nothing_known(where) for ids, where in zip(rows, places, strict=True)]
 
     def _ids(self, text: str, found: Any) -> list[int]:
         if self._subwords is None:
-            return list(found.ids)
+            ids: list[int] = found.ids
+            return ids
         spellings = (self._normalise(text[start:end]) for start, end in found.offsets)
         return expand(zip(found.ids, spellings, strict=True), self._subwords, self._most)
 
@@ -127,6 +124,16 @@ class TextPreprocessor:
         ids[...], seen[...] = self._pad, mask
         ids[mask] = np.concatenate(batch)
         return {self._input: ids, "attention_mask": seen}
+
+
+def _rows(ids: Sequence[Sequence[int]]) -> list[Prepared]:
+    """Each as int64 [L]: views of one array, which is made in a third of the time that one each takes."""
+    flat = np.fromiter(chain.from_iterable(ids), np.int64)
+    return [flat[start:end] for start, end in pairwise(accumulate(map(len, ids), initial=0))]
+
+
+def _nothing_known(where: str) -> DurianError:
+    return fault(where, "the backbone's vocabulary knows nothing in this text.", "bad_text")
 
 
 def _load(tokenizer_json: bytes) -> Any:

@@ -7,6 +7,7 @@ import random
 import time
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ import pytest
 
 from app.engine.engine import Engine
 from app.engine.model import LoadedModel
+from app.engine.stats import Stats
+from app.engine.trunks import Trunk
+from app.engine.work import Ask, Item, Work, divide
 from models.errors import CorruptArtefact, InvalidRequest, NotFound, Unavailable
 from models.runtime import Backbone
 from tests.trunks import (
@@ -200,3 +204,12 @@ def test_a_head_that_is_not_what_its_manifest_says_is_refused(head: bytes) -> No
         LoadedModel.load(manifest(card(), 3), 1, head)
     with pytest.raises(CorruptArtefact):
         LoadedModel.load(manifest(card(), 3, kind="graph"), 1, b"not a graph")
+
+
+def test_an_answer_for_several_inputs_is_never_spread_over_them(trunk: FakeTrunk) -> None:
+    """numpy would give one row to all."""
+    work = Work(Ask(TEXTS[:3]), Trunk(trunk, Stats(), lambda: None), "top", Future())
+    (part,) = divide(Item(work, row, 0) for row in range(3))
+    part.outputs = np.ones((1, 2), np.float32)
+    with pytest.raises(ValueError, match="answers"):
+        work.fill(part)

@@ -110,7 +110,7 @@ def _engine(case: _Case, shelf: Shelf, on: tuple[str, ...], setup: Setup) -> Ite
                     _flood(engine, case, count, at_once, setup.amount(3)),
                     bare.rate(bare.best, setup.amount(3)),
                 )
-                for _ in range(setup.amount(5))
+                for _ in range(setup.amount(4))
             ]
             if count == _MANY:
                 yield from bare.rows(case.name, [one for _, one in pairs])
