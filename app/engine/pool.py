@@ -135,7 +135,8 @@ class Pool:
             return Step(True, items)
         seen = self._merged(LOOK_AHEAD * self._max_batch, self._queues(lambda flow: flow.ready))
         quantum = self._quantum(seen[0], self._ms_a_size * seen[0].size)
-        limit = min(self._worthwhile(self._share(ready, free_lanes)), quantum)
+        share = self._share(ready, 1 if self.on_gpu else free_lanes)  # idle lanes are no idle GPUs
+        limit = min(self._worthwhile(share), quantum)
         rows = choose(list(map(_size, seen)), limit, self._run_cost, padded=self._padded)
         items = [seen[row] for row in rows]
         self._shares.begin(seen[0].work.ask.tenant)
