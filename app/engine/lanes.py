@@ -74,15 +74,13 @@ class Lanes:
                 self._canary.failed(step.items[0].work.trunk)
             finally:
                 self._since[lane] = None
-                if not step.prepare:
-                    self._queue.ran(step.items)
+                (self._queue.put_back if step.prepare else self._queue.ran)(step.items)
             del step  # an idle lane keeps no request alive
 
     def _do(self, step: Step) -> None:
         parts = living(divide(step.items))
         if step.prepare:
             prepare(parts)
-            self._queue.put_back(step.items)
         elif parts:
             self._run(parts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +28,10 @@ QUANTUM_MS = {Company.LIGHT: 10.0, Company.BUSY: 30.0}
 """So long a step may take, by what is known of its backbone, while others are about who must not wait for it:
 a graph that runs cannot be interrupted. On a CPU a batch of 30 ms is about as fast an input as a longer one,
 one of 10 ms slower by a third (docs/adr/0020). A GPU is done with its largest sooner."""
+
+CREW = 4
+"""So many lanes at a time prepare inputs that are prepared in this process, such as texts: they all want
+Python's lock, and sixteen get less done than four. Pictures and sounds are decoded elsewhere."""
 
 _LEARNING_RATE = 0.1
 _NS_PER_MS = 1e6
@@ -82,6 +87,8 @@ class Pool:
         self._ms_a_size = 1.0
         self._sizes = Sizes(SMALLEST_SHARE, self._max_batch)
         self._ms_a_raw = 0.0
+        self._crew = sys.maxsize if trunk.card.modality in ("image", "audio") else CREW
+        self._preparing = 0
 
     def __len__(self) -> int:
         return sum(map(len, self._flows.values()))
@@ -132,6 +139,7 @@ class Pool:
             items = self._merged(self._share(raw, free_lanes), queues)
             items = items[: self._quantum(items[0], self._ms_a_raw)]
             self._remove(items, ready=False)
+            self._preparing += 1
             return Step(True, items)
         seen = self._merged(LOOK_AHEAD * self._max_batch, self._queues(lambda flow: flow.ready))
         quantum = self._quantum(seen[0], self._ms_a_size * seen[0].size)
@@ -147,9 +155,18 @@ class Pool:
 
     def prepares(self) -> bool:
         """Whether the next step is to prepare: while too little is ready to choose from, or a tenant waits of
-        whom nothing is, however much is of others."""
+        whom nothing is, however much is of others; unless lanes enough are at it."""
         raw, ready = self._counts()
-        return bool(raw) and (ready < self._look or any(not flow.ready for flow in self._flows.values()))
+        wanted = ready < self._look or any(not flow.ready for flow in self._flows.values())
+        return bool(raw) and wanted and self._preparing < self._crew
+
+    def runs(self) -> bool:
+        """Whether there is something to run."""
+        return any(flow.ready for flow in self._flows.values())
+
+    def prepared(self) -> None:
+        """A step that prepares has come to its end."""
+        self._preparing -= 1
 
     def learn(self, count: int, size: int, ns: int, cpu_ns: int) -> None:
         """Learn what a unit of size costs, from a batch of so many inputs; a hitch is no price.

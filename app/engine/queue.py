@@ -96,14 +96,17 @@ class Queue:
             self._changed.notify(count)
 
     def put_back(self, items: list[Item]) -> None:
-        """Queue items that have been prepared; those of requests that are over are forgotten."""
+        """Queue items that have been prepared; those of requests that are over are forgotten. All are of one
+        pool, as they were taken."""
         with self._changed:
+            pool = self._pool(items[0].work)
+            pool.prepared()
             over = {work for work in set(map(_work, items)) if work.over()}
             left = [item for item in items if item.work not in over] if over else items
             if over:
                 self._uncount(item for item in items if item.work in over)
-            if left:  # all are of one pool, as they were taken
-                self._pool(left[0].work).add(left, ready=True)
+            if left:
+                pool.add(left, ready=True)
             self._changed.notify(max(0, len(items) - 1))
 
     def take(self) -> Step | None:
@@ -111,6 +114,7 @@ class Queue:
         with self._changed:
             while (pool := self._next()) is None:
                 if self.closed and not any(map(len, self._pools())):
+                    self._changed.notify_all()  # others may have waited for what is now done
                     return None
                 self._idle += 1
                 self._changed.wait()
@@ -217,7 +221,7 @@ class Queue:
 
     def _may_step(self, pool: Pool) -> bool:
         """Lanes prepare at any time, but a GPU runs only so many batches at once: larger ones then."""
-        return not pool.on_gpu or self._gpu_free > 0 or pool.prepares()
+        return pool.prepares() or ((not pool.on_gpu or self._gpu_free > 0) and pool.runs())
 
     def _next(self) -> Pool | None:
         for pools in self._ranks:

@@ -84,8 +84,8 @@ def test_an_embedded_backbone_gives_the_cpus_features_in_any_batch(cuda: tuple[s
     alone = np.concatenate([runs.run([one], [tap])[tap] for one in prepared])
     turned = runs.run(prepared[::-1], [tap])[tap][::-1]
     alike(together, on_cpu.run(prepared, [tap])[tap], 10 * ALIKE)
-    alike(alone, together)
-    alike(turned, together)
+    alike(alone, together, 5 * ALIKE)  # convolutions: 2e-5 was seen, by other algorithms for other sizes
+    alike(turned, together, 5 * ALIKE)
 
 
 def test_memory_for_inputs_is_page_locked(engine: Engine) -> None:

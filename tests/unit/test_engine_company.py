@@ -180,6 +180,7 @@ class Simulation:
     def _end(self, step: Step, size: int, ms: float) -> None:
         self._idle += 1
         if step.prepare:
+            self._pool.prepared()
             self._pool.add(step.items, ready=True)
             return
         self._pool.learn(len(step.items), size, int(ms * 1e6), int(ms * 1e6))

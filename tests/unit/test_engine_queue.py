@@ -15,7 +15,9 @@ import pytest
 from app.engine.engine import Engine
 from app.engine.heads import GraphHead
 from app.engine.model import LoadedModel
+from app.engine.pool import CREW
 from app.engine.queue import BACKGROUND
+from models.backbone import BackboneCard
 from models.errors import DeadlineExceeded, InvalidInput, RateLimited, TooLarge, Unavailable
 from tests.trunks import FakeShelf, FakeTrunk, card, loaded, manifest
 
@@ -375,3 +377,60 @@ def test_close_fails_what_it_cannot_serve_in_time(make: Make, trunk: FakeTrunk, 
         await first
 
     asyncio.run(scenario())
+
+
+class Preparing(FakeTrunk):
+    """Notes how many lanes prepare at a time; `tokens` holds them there."""
+
+    def __init__(self, made: BackboneCard) -> None:
+        super().__init__(made)
+        self.tokens = threading.Event()
+        self.now, self.most = 0, 0
+        self._count = threading.Lock()
+
+    def prepare(self, contents, places):
+        with self._count:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        assert self.tokens.wait(10)
+        with self._count:
+            self.now -= 1
+        return super().prepare(contents, places)
+
+
+@pytest.mark.parametrize(("modality", "most"), [("text", CREW), ("image", CREW + 3)])
+def test_no_more_lanes_than_a_crew_prepare_what_is_prepared_in_this_process(modality, most) -> None:
+    made = card(f"{modality}/fake").model_copy(update={"modality": modality})
+    trunk = Preparing(made)
+    engine = Engine(FakeShelf(trunk), open_trunk=lambda _: trunk, lanes=CREW + 3, max_batch=4)
+    model = loaded(manifest(made))
+    with ThreadPoolExecutor(41) as pool:
+        answers = [pool.submit(engine.predict_sync, model, [b"one"]) for _ in range(40)]
+        end = time.monotonic() + 10
+        while trunk.now < most:
+            assert time.monotonic() < end
+        time.sleep(0.05)
+        assert trunk.most == most
+        trunk.tokens.set()
+        assert all(answer.result(10).outputs.shape == (1, 3) for answer in answers)
+    started = time.monotonic()
+    engine.close(10)
+    assert time.monotonic() - started < 5
+
+
+def test_lanes_that_wait_for_a_crew_end_with_the_engine() -> None:
+    trunk = Preparing(card())
+    engine = Engine(FakeShelf(trunk), open_trunk=lambda _: trunk, lanes=CREW + 3, max_batch=1)
+    model = loaded(manifest(trunk.card))
+    with ThreadPoolExecutor(41) as pool:
+        answers = [pool.submit(engine.predict_sync, model, [b"one"]) for _ in range(40)]
+        while trunk.now < CREW:
+            time.sleep(0.001)
+        closing = pool.submit(engine.close, 10)
+        while not engine.closing:
+            time.sleep(0.001)
+        trunk.tokens.set()
+        started = time.monotonic()
+        closing.result(10)
+        assert time.monotonic() - started < 5
+        assert all(answer.result(10).outputs.shape == (1, 3) for answer in answers)
