@@ -14,11 +14,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engine.gpu import filled
 from app.engine.providers import device_of
 from models.errors import CorruptArtefact
 from models.manifest import Manifest
 from models.runtime import CPU, Features, open_session
+
+GPU_TAIL = 32
+"""On a GPU a tail that may have convolutions runs on so many rows at a time, no more and no fewer: a session
+should see one shape alone (`app.engine.gpu`)."""
 
 Activation = Literal["softmax", "sigmoid", "identity"]
 Outputs = NDArray[np.float32]
@@ -50,20 +53,28 @@ class GraphHead:
 
 @dataclass(frozen=True, eq=False)
 class TailHead:
-    """Blocks of its own above a cut of the backbone at `tap`, with a head on them."""
+    """Blocks of its own above a cut of the backbone at `tap`, with a head on them; run on batches of `size`
+    where that is given."""
 
     session: Any
     tap: str
     nbytes: int = 0
-    on_gpu: bool = False
+    size: int | None = None
 
     def apply(self, edges: Mapping[str, NDArray[Any]], rows: Sequence[int]) -> tuple[Outputs, Features]:
         """Outputs [n, C] and features [n, D] of some rows of what the trunk gave."""
-        n = len(rows)
-        taken = [*rows, *[rows[-1]] * (filled(n) - n)] if self.on_gpu else list(rows)  # see app.engine.gpu
+        size = self.size or len(rows)
+        parts = [self._run(edges, rows[start : start + size], size) for start in range(0, len(rows), size)]
+        outputs, features = zip(*parts, strict=True)
+        return np.concatenate(outputs, dtype=np.float32), np.concatenate(features, dtype=np.float32)
+
+    def _run(
+        self, edges: Mapping[str, NDArray[Any]], rows: Sequence[int], size: int
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        taken = [*rows, *[rows[-1]] * (size - len(rows))]
         feeds = {value.name: edges[value.name][taken] for value in self.session.get_inputs()}
         outputs, features = self.session.run(None, feeds)
-        return np.asarray(outputs[:n], np.float32), np.asarray(features[:n], np.float32)
+        return outputs[: len(rows)], features[: len(rows)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +96,8 @@ def load_head(manifest: Manifest, data: bytes, providers: Sequence[str] = CPU) -
         return GraphHead(_open(data, CPU), len(data))
     if manifest.head.kind == "tail":
         session = _open(data, providers)
-        return TailHead(session, manifest.tap, len(data), device_of(session, tuple(providers)) != "cpu")
+        fixed = device_of(session, tuple(providers)) != "cpu" and manifest.input.modality != "text"
+        return TailHead(session, manifest.tap, len(data), GPU_TAIL if fixed else None)
     weight, bias = _affine_weights(data)
     if weight.shape != (manifest.head.out_dim, manifest.head.in_dim) or bias.shape != weight.shape[:1]:
         raise CorruptArtefact("The head's weights do not have the shape its manifest states.")

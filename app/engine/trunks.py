@@ -71,14 +71,15 @@ class OnnxTrunk:
         decoders: Decoders | None = None,
         most: int = 32 * GPU_BATCH,
     ) -> None:
-        backbone = Backbone(folder, providers=providers)
+        again = partial(Backbone, folder, providers=providers)
+        backbone = again()
         self.card = backbone.card
         media = self.card.modality in ("image", "audio")
         self._decode = partial(decoders.prepare, self.card.model_dump_json()) if decoders and media else None
         self.size = backbone.preprocessor.size
         self._backbone = backbone
         self._device = device_of(backbone.session, providers)
-        runs = backbone if self._device == "cpu" else GpuRuns(backbone, most)
+        runs = self._runs = backbone if self._device == "cpu" else GpuRuns(backbone, again, most)
         self.run: Callable[[Sequence[Prepared], Sequence[str]], dict[str, Features]] = runs.run
         self.edges: Callable[[Sequence[Prepared], str], dict[str, NDArray[Any]]] = runs.edges
         self.fell_back = CUDA in providers and self._device == "cpu"
@@ -86,7 +87,7 @@ class OnnxTrunk:
     @property
     def nbytes(self) -> int:
         """Grows when a graph that ends at other taps is made."""
-        return self._backbone.nbytes
+        return self._runs.nbytes
 
     def device(self) -> Device:
         return self._device

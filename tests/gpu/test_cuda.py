@@ -7,6 +7,7 @@ import ctypes
 import multiprocessing
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -76,16 +77,28 @@ def test_heads_are_applied_to_features_of_the_device(engine: Engine, tmp_path: P
 @pytest.mark.parametrize("name", ["image/durian-small", "text/minilm-l6"])
 def test_an_embedded_backbone_gives_the_cpus_features_in_any_batch(cuda: tuple[str, ...], name: str) -> None:
     folder = Shelf([Settings().embedded_backbones, SHIPPED]).get(name)[1]
-    on_cpu, on_gpu = Backbone(folder), Backbone(folder, providers=cuda)
+    on_cpu, again = Backbone(folder), partial(Backbone, folder, providers=cuda)
     tap = on_cpu.card.default_tap
     prepared = [on_cpu.preprocessor.prepare(content) for content in inputs(name)]
-    runs = GpuRuns(on_gpu, 32)
+    runs = GpuRuns(again(), again, 32)
     together = runs.run(prepared, [tap])[tap]
     alone = np.concatenate([runs.run([one], [tap])[tap] for one in prepared])
     turned = runs.run(prepared[::-1], [tap])[tap][::-1]
     alike(together, on_cpu.run(prepared, [tap])[tap], 10 * ALIKE)
     alike(alone, together, 5 * ALIKE)  # convolutions: 2e-5 was seen, by other algorithms for other sizes
     alike(turned, together, 5 * ALIKE)
+
+
+def test_sizes_of_batches_that_take_turns_are_not_planned_anew(cuda: tuple[str, ...]) -> None:
+    folder = Shelf([SHIPPED]).get("image/durian-small")[1]
+    again = partial(Backbone, folder, providers=cuda)
+    runs, tap = GpuRuns(again(), again, 32), again().card.default_tap
+    prepared = [runs._backbone.preprocessor.prepare(content) for content in inputs("image/durian-small")]
+    started = time.perf_counter()
+    for count in range(1, 22):
+        runs.run(prepared[:count], [tap])
+        runs.run(prepared[-count:], [tap])
+    assert time.perf_counter() - started < 1.0  # a plan of its convolutions takes a tenth of a second
 
 
 def test_memory_for_inputs_is_page_locked(engine: Engine) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.engine.gpu import GpuRuns, filled, sizes
+from app.engine.gpu import GpuRuns, sizes
 from app.engine.heads import TailHead
 from app.engine.pinned import Pinned, page_locked
 from models.cut import INPUT
@@ -20,80 +20,114 @@ SIGNALS = np.random.default_rng(0).normal(size=(5, POINTS)).astype(np.float32)
 
 
 class Recorded(Backbone):
-    """Notes how many inputs each run has."""
+    """Notes how many inputs each run has, with the session's own number."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, seen: list[tuple[int, int, tuple[str, ...]]]) -> None:
         super().__init__(folder)
-        self.seen: list[tuple[int, tuple[str, ...]]] = []
+        self.seen = seen
 
     def run(self, batch, taps, empty=np.empty):
-        self.seen.append((len(batch), tuple(taps)))
+        self.seen.append((id(self), len(batch), tuple(taps)))
         return super().run(batch, taps, empty)
 
 
+class Opened:
+    """Opens the backbone of a folder as often as it is asked to."""
+
+    def __init__(self, folder: Path) -> None:
+        signal_backbone(folder)
+        self.folder = folder
+        self.seen: list[tuple[int, int, tuple[str, ...]]] = []
+
+    def __call__(self) -> Recorded:
+        return Recorded(self.folder, self.seen)
+
+    def runs(self, most: int) -> GpuRuns:
+        return GpuRuns(self(), self, most, ordinary())
+
+    def counts(self) -> list[int]:
+        return [count for _, count, _ in self.seen]
+
+
 @pytest.fixture
-def backbone(tmp_path: Path) -> Recorded:
-    signal_backbone(tmp_path)
-    return Recorded(tmp_path)
+def opened(tmp_path: Path) -> Opened:
+    return Opened(tmp_path)
 
 
 def ordinary() -> Pinned:
     return Pinned(lambda nbytes: np.empty(nbytes, np.uint8))
 
 
-def test_all_sizes_are_run_before_the_first_request(backbone: Recorded) -> None:
-    GpuRuns(backbone, 6, ordinary())
-    assert backbone.seen == [(size, ("top",)) for size in (1, 2, 4, 8)]
+def test_all_sizes_are_run_before_the_first_request(opened: Opened) -> None:
+    opened.runs(128)
+    assert opened.counts() == [8, 32, 128]
 
 
-def test_a_batch_is_filled_up_and_the_filling_is_not_answered(backbone: Recorded) -> None:
-    runs = GpuRuns(backbone, 8, ordinary())
-    expected = {count: Backbone.run(backbone, SIGNALS[:count], ["top"])["top"] for count in range(1, 6)}
-    for count, features in expected.items():
-        np.testing.assert_array_equal(runs.run(list(SIGNALS[:count]), ["top"])["top"], features)
-        assert backbone.seen[-1] == (filled(count), ("top",))
+def test_a_batch_is_filled_up_and_the_filling_is_not_answered(opened: Opened) -> None:
+    runs = opened.runs(32)
+    for count, size in ((1, 2), (2, 2), (3, 8), (5, 8)):
+        expected = Backbone(opened.folder).run(SIGNALS[:count], ["top"])["top"]
+        np.testing.assert_array_equal(runs.run(list(SIGNALS[:count]), ["top"])["top"], expected)
+        assert opened.counts()[-1] == size
 
 
-def test_another_tap_is_made_ready_once(backbone: Recorded) -> None:
-    runs = GpuRuns(backbone, 4, ordinary())
-    backbone.seen.clear()
+def test_no_session_ever_sees_a_second_size(opened: Opened) -> None:
+    runs = opened.runs(4)
+    for count in (1, 3, 2, 4, 1, 4, 3):
+        runs.run(list(SIGNALS[:count]), ["top"])
+        runs.run(list(SIGNALS[:count]), ["low"])
+    by_session: dict[int, set[int]] = {}
+    for session, count, _ in opened.seen:
+        by_session.setdefault(session, set()).add(count)
+    assert sorted(map(tuple, by_session.values())) == [(1,), (4,)]
+
+
+def test_another_tap_is_made_ready_once(opened: Opened) -> None:
+    runs = opened.runs(4)
+    opened.seen.clear()
     for _ in range(2):
         runs.run(list(SIGNALS[:1]), ["low"])
-    assert [size for size, _ in backbone.seen] == [1, 2, 4, 1, 1]
+    assert opened.counts() == [1, 4, 1, 1]
 
 
-def test_who_comes_while_it_is_made_ready_waits_for_that(backbone: Recorded) -> None:
-    runs = GpuRuns(backbone, 4, ordinary())
-    backbone.seen.clear()
+def test_who_comes_while_it_is_made_ready_waits_for_that(opened: Opened) -> None:
+    runs = opened.runs(4)
+    opened.seen.clear()
     threads = [threading.Thread(target=runs.run, args=(list(SIGNALS[:1]), ["low"])) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [size for size, _ in backbone.seen[:3]] == [1, 2, 4]
-    assert len(backbone.seen) == 3 + 4
+    assert opened.counts() == [1, 4, 1, 1, 1, 1]
 
 
-def test_texts_run_as_they_are(backbone: Recorded) -> None:
+def test_texts_run_as_they_are_in_one_session(opened: Opened) -> None:
+    backbone = opened()
     backbone.card = card("text/tiny", "text").model_copy(update={"taps": backbone.card.taps})
-    runs = GpuRuns(backbone, 8, ordinary())
-    assert backbone.seen == []
-    assert runs.run(list(SIGNALS[:3]), ["top"])["top"].shape == (3, 6)
-    assert backbone.seen == [(3, ("top",))]
+    runs = GpuRuns(backbone, opened, 8, ordinary())
+    assert opened.seen == []
+    for count in (3, 1):
+        assert runs.run(list(SIGNALS[:count]), ["top"])["top"].shape == (count, 6)
+        assert opened.seen[-1] == (id(backbone), count, ("top",))
+    assert runs.nbytes == backbone.nbytes
 
 
-def test_edges_are_those_of_the_inputs_and_outlive_the_memory_that_was_lent(backbone: Recorded) -> None:
-    runs = GpuRuns(backbone, 8, ordinary())
+def test_the_memory_of_all_sessions_counts(opened: Opened) -> None:
+    assert opened.runs(128).nbytes == 3 * opened().nbytes
+
+
+def test_edges_are_those_of_the_inputs_and_outlive_the_memory_that_was_lent(opened: Opened) -> None:
+    runs = opened.runs(8)
     first = runs.edges(list(SIGNALS[:3]), INPUT)
     runs.edges(list(SIGNALS[2:5]), INPUT)
     np.testing.assert_array_equal(first["x"], SIGNALS[:3])
 
 
 def test_sizes_reach_the_largest_batch() -> None:
+    assert sizes(128) == [8, 32, 128]
+    assert sizes(32) == [2, 8, 32]
+    assert sizes(4) == [1, 4]
     assert sizes(1) == [1]
-    assert sizes(128) == [1, 2, 4, 8, 16, 32, 64, 128]
-    assert sizes(100)[-1] == 128
-    assert [filled(count) for count in (1, 2, 3, 33)] == [1, 2, 4, 64]
 
 
 def test_what_was_lent_comes_back_and_is_lent_again() -> None:
@@ -165,10 +199,10 @@ class Doubling:
         return 2 * feeds["edge"], feeds["edge"]
 
 
-@pytest.mark.parametrize(("on_gpu", "rows"), [(False, 3), (True, 4)])
-def test_a_tail_on_a_gpu_is_filled_up_too(on_gpu: bool, rows: int) -> None:
-    session = Doubling()
-    outputs, features = TailHead(session, "low", on_gpu=on_gpu).apply({"edge": SIGNALS}, [0, 2, 4])
-    assert session.seen == [rows]
-    np.testing.assert_array_equal(outputs, 2 * SIGNALS[[0, 2, 4]])
-    np.testing.assert_array_equal(features, SIGNALS[[0, 2, 4]])
+@pytest.mark.parametrize(("size", "seen"), [(None, [5]), (2, [2, 2, 2])])
+def test_a_tail_may_run_on_batches_of_one_size_alone(size: int | None, seen: list[int]) -> None:
+    session, rows = Doubling(), [0, 2, 4, 1, 3]
+    outputs, features = TailHead(session, "low", size=size).apply({"edge": SIGNALS}, rows)
+    assert session.seen == seen
+    np.testing.assert_array_equal(outputs, 2 * SIGNALS[rows])
+    np.testing.assert_array_equal(features, SIGNALS[rows])

@@ -37,7 +37,7 @@ from training.backbones.variants.half import halve
 
 _BATCHES = (32, 128, 512)
 _PHOTOGRAPHS = "torchvision/mobilenet_v2"
-_MANY, _IN_FLIGHT = 256, 16
+_MANY, _IN_FLIGHT = 256, 8  # below what may wait
 _SINGLE = 512
 _CLIENTS = 128
 _ASKED = 0.85
@@ -47,7 +47,7 @@ _ASKED = 0.85
 def gpu(setup: Setup) -> Iterator[Row]:
     """Bare: the session alone in one thread, on batches of like length prepared ahead, at its best batch.
     Engine: inputs as they come over HTTP, without HTTP, tokenised or decoded by it; requests of 256 inputs,
-    16 at a time, or of one, 512 at a time. In slices that take turns. Float32 without TF32; MobileNetV2 has
+    8 at a time, or of one, 512 at a time. In slices that take turns. Float32 without TF32; MobileNetV2 has
     random weights. Service: over HTTP, with front-end processes beside the engine's.
     """
     found = providers()
