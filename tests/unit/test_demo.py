@@ -105,7 +105,7 @@ def test_the_callers_own_settings_do_not_reach_the_demos_service(
     monkeypatch.setenv("DURIAN_DATA", "/srv/durian")
     monkeypatch.setenv("DURIAN_EMBEDDED_BACKBONES", "/srv/backbones")
     monkeypatch.setattr(demo_service.subprocess, "Popen", lambda *_, **options: started.update(options))
-    demo_service._start(tmp_path, {})
+    demo_service._start(tmp_path, {}, ())
     assert Path(started["env"]["DURIAN_CONFIG"]).read_text() == ""  # nor does a durian.toml beside them
     ours = {name: value for name, value in started["env"].items() if name.startswith("DURIAN_")}
     assert ours == {
