@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ import psutil
 
 from app.client import Client
 from app.settings import Settings
+from models.backbone import write_backbone
 from models.base import sha256
 from models.modalities.base import Feeds, Prepared
 from models.runtime import Backbone
@@ -24,10 +26,12 @@ from tests.benchmarks.drive import Drive, Target, drive
 from tests.benchmarks.examples import Examples
 from tests.benchmarks.registry import Broken, Peer
 from tests.benchmarks.service import cpu_seconds, fit, processes, upload
+from training.backbones.draft import card_of
 from training.backbones.variants.make import add_variant
 
 BATCHES = (1, 4, 8, 16, 32, 64)
 EMBEDDED = "DURIAN_EMBEDDED_BACKBONES"
+PHOTOGRAPHS = "torchvision/mobilenet_v2"
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,13 @@ def durian(client: Client, backbone: str, chosen: Examples, inputs: Sequence[obj
     else:
         bodies = [json.dumps({"model": model, "input": text, "top_k": 1}).encode() for text in inputs]
     return Server("Durian", Target(url.host, url.port or 80, path, bodies, kind), processes())
+
+
+def add_mobilenet(root: Path) -> None:
+    """MobileNetV2 with random weights, as a backbone in this folder; where torch is."""
+    families = import_module("tests.benchmarks.families")  # which needs torch
+    draft = families.classifier(PHOTOGRAPHS.partition("/")[2])
+    write_backbone(root / PHOTOGRAPHS, card_of(PHOTOGRAPHS, draft, "none", "random weights"), draft.files)
 
 
 @contextmanager

@@ -8,8 +8,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
+from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -32,11 +32,10 @@ from tests.benchmarks.examples import photographs, texts
 from tests.benchmarks.registry import Setup, Skipped, benchmark
 from tests.benchmarks.results import Row
 from tests.benchmarks.service import MINILM, fit, spread, upload
-from training.backbones.draft import card_of
+from tests.benchmarks.serving import PHOTOGRAPHS, add_mobilenet
 from training.backbones.variants.half import halve
 
 _BATCHES = (32, 128, 512)
-_PHOTOGRAPHS = "torchvision/mobilenet_v2"
 _MANY, _IN_FLIGHT = 256, 8  # below what may wait
 _SINGLE = 512
 _CLIENTS = 128
@@ -59,9 +58,9 @@ def gpu(setup: Setup) -> Iterator[Row]:
         yield from _halved(shelf, Path(name), contents, found, setup)
         yield from _engine(_Case("text", MINILM, contents, _ASKED), shelf, found, setup)
         if find_spec("torchvision") is not None:
-            _add_mobilenet(Path(name))
+            add_mobilenet(Path(name))
             pictures = [bytes(picture) for picture in photographs(256).inputs]
-            yield from _engine(_Case("photograph", _PHOTOGRAPHS, pictures, None), shelf, found, setup)
+            yield from _engine(_Case("photograph", PHOTOGRAPHS, pictures, None), shelf, found, setup)
     yield from _service(setup)
 
 
@@ -71,11 +70,6 @@ class _Case:
     backbone: str
     contents: Sequence[bytes]
     asked: float | None
-
-
-def _add_mobilenet(root: Path) -> None:
-    draft = import_module("tests.benchmarks.families").classifier(_PHOTOGRAPHS.partition("/")[2])
-    write_backbone(root / _PHOTOGRAPHS, card_of(_PHOTOGRAPHS, draft, "none", "random weights"), draft.files)
 
 
 def _halved(
@@ -202,9 +196,8 @@ def _driven(
 ) -> list[tuple[float, float, float]]:
     """Inputs a second and milliseconds, by runs."""
     url = client.driver.http.base_url
-    asked = [inputs if count > 1 else text for text in inputs[: 240 if count == 1 else 1]]
-    some = [(one * (1 + count // len(one)))[:count] if isinstance(one, list) else one for one in asked]
-    bodies = [json.dumps({"model": model, "input": one, "top_k": 1}).encode() for one in some]
+    asked = inputs if count == 1 else [list(islice(cycle(inputs), count))]
+    bodies = [json.dumps({"model": model, "input": one, "top_k": 1}).encode() for one in asked]
     target = Target(url.host, url.port or 80, "/v1/predictions", bodies)
     drive(target, clients, 1)
     runs = [drive(target, clients, setup.amount(3)) for _ in range(setup.amount(2))]

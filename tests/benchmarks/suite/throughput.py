@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import numpy as np
 
 from app.demo.service import temporary_service
 from app.settings import Settings
-from models.backbone import write_backbone
 from models.runtime import Backbone
 from models.shelf import SHIPPED, Shelf
 from tests.benchmarks.drive import DRIVER
@@ -20,14 +18,23 @@ from tests.benchmarks.examples import Examples, digits, photographs, texts
 from tests.benchmarks.registry import Setup, benchmark
 from tests.benchmarks.results import Row
 from tests.benchmarks.service import MINILM, spread
-from tests.benchmarks.serving import Bare, Cores, Round, Server, Slice, durian, pinned, with_int8
-from training.backbones.draft import card_of
+from tests.benchmarks.serving import (
+    PHOTOGRAPHS,
+    Bare,
+    Cores,
+    Round,
+    Server,
+    Slice,
+    add_mobilenet,
+    durian,
+    pinned,
+    with_int8,
+)
 
 ASKED = {1: 0.45, 8: 0.70, 32: 0.85, 128: 0.88}
 _TAIL = 2.0
 _TAIL_CLIENTS = 8
 _IMAGES = "image/durian-small"
-_PHOTOGRAPHS = "torchvision/mobilenet_v2"
 _SHOTS = 5
 _MOST = 240
 _PHOTOGRAPH_COUNT = 150
@@ -46,8 +53,8 @@ def throughput(setup: Setup) -> Iterator[Row]:
         root, int8 = stack.enter_context(with_int8(MINILM, texts()))
         cases = [("text", MINILM, texts()), ("text int8", int8, texts()), ("small image", _IMAGES, digits())]
         if find_spec("torch") is not None:
-            _add_mobilenet(root)
-            cases.append(("photograph", _PHOTOGRAPHS, photographs(_PHOTOGRAPH_COUNT)))
+            add_mobilenet(root)
+            cases.append(("photograph", PHOTOGRAPHS, photographs(_PHOTOGRAPH_COUNT)))
         cores = Cores.split()
         with pinned(cores.serving):
             client = stack.enter_context(temporary_service())
@@ -60,12 +67,6 @@ def throughput(setup: Setup) -> Iterator[Row]:
                 bare = Bare(open_backbone(root, backbone), contents(chosen, inputs))
             found = slices(bare, [server], ASKED, setup)
             yield from rows_of(name, bare, found, ASKED, server.name)
-
-
-def _add_mobilenet(root: Path) -> None:
-    families = import_module("tests.benchmarks.families")  # which needs torch
-    draft = families.classifier(_PHOTOGRAPHS.partition("/")[2])
-    write_backbone(root / _PHOTOGRAPHS, card_of(_PHOTOGRAPHS, draft, "none", "random weights"), draft.files)
 
 
 def _how(cores: Cores) -> str:
