@@ -13,9 +13,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import ctypes
 import logging
+import multiprocessing
 import signal
+import threading
 from collections.abc import Callable
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -86,11 +89,23 @@ def recommend(spec: str, connection: Sink) -> None:
 
 
 def die_with_parent() -> None:
-    """Ask Linux to kill this process when its parent ends."""
-    parent = os.getppid()
+    """Kill this process when the one it works for ends, however that ends.
+
+    Linux tells of the end of the process that forked this one, which is the forkserver; and that lives on
+    while a child of its does. So the end of the process that asked for the child is waited for besides.
+    """
+    forked_by = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the request was heard
+    if os.getppid() != forked_by:  # it ended before the request was heard
         os._exit(1)
+    asked_by = multiprocessing.parent_process()
+    if asked_by is not None:
+        threading.Thread(target=_die_after, args=(asked_by,), name="parent", daemon=True).start()
+
+
+def _die_after(parent: BaseProcess) -> None:
+    parent.join()
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _result(spec_path: str, connection: Sink) -> dict[str, Any]:

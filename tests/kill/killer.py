@@ -227,7 +227,7 @@ class Killer:
         """A job's process, as soon as there is one."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            for pid in children(self.pids["worker"]):
+            for pid in jobs(self.pids["worker"]):
                 return pid
             time.sleep(0.005)
         return None
@@ -253,7 +253,7 @@ class Killer:
 
     def _last_start(self) -> None:
         """Kill both, leave what a crash leaves, start once more, and stop: nothing may be left over."""
-        dying = [*self.pids.values(), *(child for pid in self.pids.values() for child in children(pid))]
+        dying = [*self.pids.values(), *(child for pid in self.pids.values() for child in descendants(pid))]
         for role in ("service", "worker"):
             with_pid(self.pids[role], signal.SIGKILL)
         wait_gone(dying, _GONE_SECONDS)  # until then the next one to start is not the first on the folder
@@ -302,6 +302,15 @@ def children(pid: int) -> list[int]:
         ]
     except OSError:
         return []
+
+
+def jobs(worker: int) -> list[int]:
+    """What the worker's forkserver has forked."""
+    return [job for helper in children(worker) for job in children(helper)]
+
+
+def descendants(pid: int) -> list[int]:
+    return [below for child in children(pid) for below in (child, *descendants(child))]
 
 
 @contextmanager

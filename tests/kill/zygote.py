@@ -9,14 +9,17 @@ from __future__ import annotations
 import faulthandler
 import importlib
 import json
-import multiprocessing
 import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
+from multiprocessing import forkserver, util
 from typing import Any
 
 from tests.kill.mutants import MUTANTS
+
+spawn = util.spawnv_passfds
 
 
 def serve(port: int) -> None:
@@ -28,7 +31,27 @@ def serve(port: int) -> None:
 def work(_: int) -> None:
     from app.worker import main
 
+    forkserver.ensure_running()  # now, while this process has one thread
     main()
+
+
+def fork_forkserver(path: Any, args: list[Any], fds: list[int]) -> int:
+    """In place of the new interpreter that multiprocessing starts: that would import the training side each
+    time, and this process has it already."""
+    if "multiprocessing.forkserver" not in args[-1]:
+        return spawn(path, args, fds)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for fd in {int(name) for name in os.listdir("/proc/self/fd")} - {0, 1, 2, *fds}:
+                with suppress(OSError):  # the one that listed the folder
+                    os.close(fd)
+            exec(args[-1], {})
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(0)
+    return pid
 
 
 def child(request: dict[str, Any], mutant: str | None) -> None:
@@ -49,9 +72,7 @@ def child(request: dict[str, Any], mutant: str | None) -> None:
 def main(mutant: str | None) -> None:
     for module in ("app.main", "app.start", "app.worker", "training.child", "uvicorn", "uvloop", "httptools"):
         importlib.import_module(module)
-    local = importlib.import_module("app.runners.local")
-    # Jobs fork from the worker, which has the training side already: a forkserver would import it each time.
-    local._CONTEXT = multiprocessing.get_context("fork")
+    util.spawnv_passfds = fork_forkserver
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that are killed
     print("ready", flush=True)
     for line in sys.stdin:

@@ -16,6 +16,7 @@ import pytest
 
 from app.runners.local import LocalRunner
 from models.recommendation import RecommendationSpec
+from tests.kill.killer import lives
 from tests.training_support import Bench, blobs, names_of
 from training import child, fit
 
@@ -115,23 +116,49 @@ def _linger(connection: Any) -> None:
     time.sleep(60)
 
 
-def _parent(connection: Any) -> None:
+ASKS = """
+import sys, time
+from tests.unit.test_child import FORKSERVER, _linger
+connection = FORKSERVER.Pipe(duplex=False)
+FORKSERVER.Process(target=_linger, args=(connection[1],)).start()
+print(connection[0].recv(), flush=True)
+time.sleep(60)
+"""
+
+
+def _forked(connection: Any) -> None:
     process = FORK.Process(target=_linger, args=(connection,))
     process.start()
     process.join()
 
 
-def test_child_dies_with_its_parent() -> None:
+def _wait_gone(pid: int) -> None:
+    """Until it is, or is waited for by whoever adopted it."""
+    deadline = time.monotonic() + 10
+    while lives(pid):
+        assert time.monotonic() < deadline, "it outlives its parent"
+        time.sleep(0.01)
+
+
+def test_child_dies_with_the_process_that_forked_it() -> None:
     reader, writer = FORK.Pipe(duplex=False)
-    parent = FORK.Process(target=_parent, args=(writer,))
+    parent = FORK.Process(target=_forked, args=(writer,))
     parent.start()
-    writer.close()
     assert reader.poll(60)
-    reader.recv()
+    child_pid = reader.recv()
     os.kill(parent.pid, signal.SIGKILL)
     parent.join()
-    with pytest.raises(EOFError):  # the pipe's last writer is gone only when the grandchild is
-        reader.poll(10) and reader.recv()
+    _wait_gone(child_pid)
+
+
+def test_child_of_a_forkserver_dies_with_the_process_that_asked_for_it() -> None:
+    """The forkserver does not: a child keeps it alive."""
+    with subprocess.Popen([sys.executable, "-c", ASKS], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child_pid = int(parent.stdout.readline())
+        assert lives(child_pid)
+        parent.kill()
+    _wait_gone(child_pid)
 
 
 def recommendation_spec(tmp_path: Path, **change: Any) -> str:
