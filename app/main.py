@@ -249,11 +249,12 @@ def build(
     )
     catalogue = Catalogue(memory)
     registry = Registry(ground.db, catalogue, partial(open_here, ground.artefacts, engine.providers), applied)
-    embedder = Embedder(engine, ground.shelf, FeatureCache(settings.features))
+    features = FeatureCache(settings.features)
+    embedder = Embedder(engine, ground.shelf, features)
     worker = _worker(ground, runner, embedder, Publisher(ground.db, ground.artefacts, engine, registry))
     serving = Serving(engine, catalogue, registry.refresh)
     behind = Behind(engine, runner, registry, serving, embedder.ahead, worker.wake, degraded=engine.degraded)
-    sweeper = Sweeper(settings, ground.db, bucket=ground.bucket)
+    sweeper = Sweeper(settings, ground.db, bucket=ground.bucket, features=features)
     pools = ground.decoders, inputs
     return Process(ground, services(ground, behind), engine, pools, runner, embedder, worker, sweeper)
 

@@ -125,6 +125,12 @@ class Settings(BaseSettings):
     drain_notice_seconds: float = Field(
         default=1.0, ge=0, le=4, description="after SIGTERM: not ready, but serving, for so long"
     )
+    max_features_bytes: ByteSize = Field(
+        default=ByteSize(4 * 1024 * MIB), ge=MIB, description="cached features; the longest unused go first"
+    )
+    features_days: float = Field(
+        default=90.0, gt=0, description="cached features that nothing used for so long are dropped"
+    )
     min_free_bytes: ByteSize = Field(
         default=ByteSize(64 * MIB), ge=0, description="disk left free: below it, uploads are refused with 507"
     )
@@ -194,7 +200,7 @@ class Settings(BaseSettings):
 
     @property
     def features(self) -> Path:
-        return self.data / "features.sqlite"
+        return self.data / "features"
 
     @property
     def work(self) -> Path:

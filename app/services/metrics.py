@@ -26,6 +26,7 @@ from app.engine.stats import Duration
 from app.services.health import REASONS
 from app.services.requests import Requests
 from models.errors import DurianError
+from models.features import size as cache_size
 
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -62,7 +63,7 @@ class Metrics(Collector):
         yield from self._engine_metrics()
         yield self._degraded_metric()
         yield GaugeMetricFamily(
-            "durian_features_cached_bytes", "The cache of features on disk", _size(self._features)
+            "durian_features_cached_bytes", "The cache of features on disk", cache_size(self._features)
         )
         restarts = CounterMetricFamily(
             "durian_restarts", "Processes of the service that were started anew", labels=["process"]
@@ -174,10 +175,3 @@ def _batches(stats: EngineStats) -> Metric:
     total = sum(size * n for size, n in sizes.items())
     family.add_metric([], [*bounds, ("+Inf", sizes.total())], total)
     return family
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError:
-        return 0

@@ -1,4 +1,5 @@
-"""Removes what nothing names any more: blobs of deleted uploads, artefacts of deleted versions, leftovers.
+"""Removes what nothing names any more: blobs of deleted uploads, artefacts of deleted versions, leftovers;
+and cached features that nothing has used for long, or that are more than there is room for.
 
 Only what has been untouched for an hour goes: bytes are stored before the row that names them, and storing
 bytes that are there already touches them, so what a request is about to name is always young. A name is taken
@@ -21,23 +22,31 @@ from app.services.periodic import Periodic
 from app.services.reconcile import remove
 from app.services.shared import sweep_bucket
 from app.settings import Settings
+from models.features import FeatureCache
 from models.store import TEMPORARY, set_aside
 
 GRACE_SECONDS = 3_600.0
 _TEMPORARY_SECONDS = 60.0
 _EVERY_SECONDS = 600.0
+_DAY_SECONDS = 86_400.0
 
 
 class Sweeper:
     """`sweep` once, or `start` to sweep every ten minutes."""
 
     def __init__(
-        self, settings: Settings, db: Database, grace: float = GRACE_SECONDS, bucket: Bucket | None = None
+        self,
+        settings: Settings,
+        db: Database,
+        grace: float = GRACE_SECONDS,
+        bucket: Bucket | None = None,
+        features: FeatureCache | None = None,
     ) -> None:
         self.settings = settings
         self.db = db
         self.grace = grace
         self.bucket = bucket
+        self.features = features
         rounds = Periodic("sweep", self.sweep, _EVERY_SECONDS)
         self.start, self.close = rounds.start, rounds.close
 
@@ -48,7 +57,14 @@ class Sweeper:
         named = self._named() if old or self.bucket else set()
         stale = [path for path in old if path.name not in named]
         forgotten = sweep_bucket(self.bucket, named, self.grace) if self.bucket else 0
-        return sum(self._take(path) for path in stale) + forgotten
+        return sum(self._take(path) for path in stale) + forgotten + self._trim_features()
+
+    def _trim_features(self) -> int:
+        if self.features is None:
+            return 0
+        return self.features.trim(
+            self.settings.max_features_bytes, self.settings.features_days * _DAY_SECONDS
+        )
 
     def _stored(self) -> Iterator[Path]:
         for root in (self.settings.blobs, self.settings.artefacts):

@@ -17,6 +17,7 @@ from tests.soak.watch import Sample, Watch, growth, verdict
 
 _REST_SECONDS = 150.0
 _SAMPLES = 240
+_SETTINGS = {"DURIAN_MAX_FEATURES_BYTES": str(64 << 20)}  # so little that it is full in minutes
 
 
 def soak(seconds: float, workers: int, folder: Path) -> tuple[Seen, list[Sample]]:
@@ -25,7 +26,10 @@ def soak(seconds: float, workers: int, folder: Path) -> tuple[Seen, list[Sample]
     data.mkdir(parents=True)
     seen, stop = Seen(), threading.Event()
     samples: list[Sample] = []
-    with served(data, {}, "--workers", str(workers)) as service, (folder / "samples.jsonl").open("w") as out:
+    with (
+        served(data, _SETTINGS, "--workers", str(workers)) as service,
+        (folder / "samples.jsonl").open("w") as out,
+    ):
         everybody = users(service.url, seen, stop)
         watch = Watch(service.process.pid, data)
         started = time.monotonic()

@@ -156,7 +156,7 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     db.migrate()
     stats = EngineStats("cpu", 1, 0, 0, 1, (Use("head", 0, 0, 0),), (BackboneStats("a/b", "1", Counters()),))
     engine = SimpleNamespace(stats=lambda: stats)
-    metrics = Metrics(engine, db, folder / "features.sqlite", Requests(), list, lambda: {"engine": 0})
+    metrics = Metrics(engine, db, folder / "features", Requests(), list, lambda: {"engine": 0})
     text = metrics.render().decode()
     db.close()
     return {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}

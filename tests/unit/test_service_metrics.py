@@ -20,7 +20,7 @@ def rendered(folder: Path, stats: EngineStats) -> list[str]:
     db.migrate()
     try:
         engine = SimpleNamespace(stats=lambda: stats)
-        metrics = Metrics(engine, db, folder / "features.sqlite", Requests(), lambda: ["database"])
+        metrics = Metrics(engine, db, folder / "features", Requests(), lambda: ["database"])
         text = metrics.render().decode()
     finally:
         db.close()
