@@ -59,9 +59,10 @@ kill: setup-dev  ## a hundred SIGKILLs of service, worker and children under loa
 kill-mutants: setup-dev  ## faults seeded into the service, each of which the harness must find
 	$(BIN)/python -m tests.kill --mutants
 
-soak: setup-dev  ## two hours at most: a thousand kills, and every nightly test
+soak: setup-dev  ## about three hours: a thousand kills, every nightly test, two hours of mixed load
 	timeout 3600 $(BIN)/python -m tests.kill --kills 1000 --seconds 3300
 	timeout 3600 $(BIN)/pytest -m nightly
+	$(BIN)/python -m tests.soak --seconds 7200
 
 sbom: $(STAMPS)/dev  ## what a service runs on, as build/sbom.cdx.json (CycloneDX)
 	$(BIN)/python -m tests.supply.sbom build/sbom.cdx.json

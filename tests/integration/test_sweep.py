@@ -6,11 +6,14 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
+
 from app.main import Process, build
 from app.runners.inline import InlineRunner
 from app.services.jobs import JobRequest
 from app.services.sweep import Sweeper
 from app.settings import Settings
+from models.features import size as cached
 from tests.support import TEXTS, jsonl
 
 TENANT = "default"
@@ -82,4 +85,18 @@ def test_leftovers_of_a_crash_go(tmp_path: Path) -> None:
     age(settings.work)
     age(settings.blobs)
     assert sweeper.sweep() == 2
+    process.close()
+
+
+def test_a_sweep_bounds_the_cache_of_features(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path, lanes=1, max_features_bytes=1 << 20)
+    process = build(settings, InlineRunner())
+    cache = process.embedder.cache
+    for part in range(3):
+        cache.put("a" * 64, "top", [f"{part} {i}" for i in range(100)], np.ones((100, 1000), np.float32))
+        process.sweeper.sweep()
+    assert cached(settings.features) > 1 << 20, "what is young stays"
+    age(settings.features)
+    process.sweeper.sweep()
+    assert cached(settings.features) <= 1 << 20
     process.close()
