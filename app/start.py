@@ -36,6 +36,7 @@ def serve(host: str = "127.0.0.1", port: int = 8000, worker: bool = True, worker
 def _serve_by_one(settings: Settings, host: str, port: int, worker: bool) -> None:
     import uvicorn
 
+    from app.api.entrance import Entrance
     from app.api.protocol import server_options
     from app.drain import Server
     from app.main import create_app
@@ -43,7 +44,7 @@ def _serve_by_one(settings: Settings, host: str, port: int, worker: bool) -> Non
     app = create_app(settings, worker=worker)
     _announce(host, port)
     config = uvicorn.Config(
-        app, host=host, port=port, **server_options(settings, app.state.turnstile.refusal)
+        Entrance(app), host=host, port=port, **server_options(settings, app.state.turnstile.refusal)
     )
     Server(config, app.state.services.health, settings.drain_notice_seconds).run()
 

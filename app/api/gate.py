@@ -7,7 +7,6 @@ identity, and every method that writes needs a role that may.
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -21,6 +20,7 @@ from app.api.departures import Departure
 from app.api.load import Load
 from app.db.audit import Actor, acting
 from app.errors import body_of, headers_of, status_of
+from app.services.ids import request_id
 from app.services.keys import Identity
 from app.services.rates import Rates
 from models.errors import DurianError, Forbidden, InvalidRequest
@@ -65,9 +65,9 @@ class Gate:
         if scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
             return
-        request_id = secrets.token_hex(8)
-        scope.setdefault("state", {})["request_id"] = request_id
-        answer = _Answer(send, request_id)
+        name = request_id()
+        scope.setdefault("state", {})["request_id"] = name
+        answer = _Answer(send, name)
         try:
             await self._serve(scope, receive, answer)
         except DurianError as error:
@@ -95,7 +95,7 @@ class Gate:
         read = await self.bodies.checked(scope, fields, receive)
         place = self.load.enter(identity.tenant)
         try:
-            with Departure(receive):
+            with Departure(scope, receive):
                 await self.app(scope, read, send)
         finally:
             self.load.leave(place)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import secrets
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from app.api.examples import parse_json
 from app.api.fields import field
 from app.api.schemas import EmbeddingRequest, PredictRequest
 from app.services.container import Services
+from app.services.ids import request_id
 from models.errors import InvalidInput, InvalidRequest
 
 router = APIRouter(prefix="/v1", tags=["predictions"])
@@ -60,7 +60,7 @@ async def predict(services: ServicesDep, tenant: Tenant, request: Request) -> Re
         deadline=deadline_of(request.scope),
     )
     body = {
-        "id": f"pred-{secrets.token_hex(8)}",
+        "id": request_id("pred-"),
         "object": "list",
         "model": answer.model,
         "version": answer.version,

@@ -14,6 +14,7 @@ import uvicorn
 import uvloop
 
 from app import drain, logs, tracing
+from app.api.entrance import Entrance
 from app.api.protocol import server_options
 from app.frontends.advisor import RemoteAdvisor
 from app.frontends.board import Board
@@ -119,7 +120,7 @@ def run_front_end(post: Post, board: Board) -> None:
     settings = Settings()
     process = front_end(settings, post.line, board)
     service = app_of(process, worker=False)
-    app = Fresh(service, process.services.registry, process.engine.line, board)
+    app = Fresh(Entrance(service), process.services.registry, process.engine.line, board)
     options = server_options(settings, service.state.turnstile.refusal) | {
         "timeout_graceful_shutdown": DRAIN_SECONDS
     }
