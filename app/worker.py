@@ -127,6 +127,9 @@ class Worker:
     def work_once(self) -> bool:
         """Claim and run one job; False when none waits."""
         lacking = [method["name"] for method in self._known() if not method["available"]]
+        with self.db.read() as session:
+            if not queue.waits(session):
+                return False
         with self.db.write() as session:
             job = queue.claim(
                 session,

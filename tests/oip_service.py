@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import uvicorn
@@ -18,6 +19,7 @@ from app.api import faults, oip, predictions
 from app.api.bodies import Bodies
 from app.api.gate import Gate
 from app.api.load import Load
+from app.api.protocol import Guard, GuardedProtocol, Limits
 from app.engine.engine import Engine
 from app.services.catalogue import Catalogue
 from app.services.health import Health
@@ -28,6 +30,12 @@ from tests.trunks import FakeShelf, FakeTrunk, card, loaded, manifest
 
 TENANT = "acme"
 MODELS = {"colours": manifest(card()), "peaks": manifest(card("signal/fake", "signal"), 2, task="regression")}
+
+
+class Ours(GuardedProtocol):
+    """As the service has it."""
+
+    guard = Guard(Limits(head=10, body=10, write=10, per_address=0))
 
 
 class Everybody:
@@ -60,8 +68,8 @@ class OipService:
 
 
 @contextmanager
-def oip_service_of(max_queue: int = 64) -> Iterator[OipService]:
-    """Two versions of each of `MODELS`, the second live, one lane."""
+def oip_service_of(max_queue: int = 64, http: Any = Ours) -> Iterator[OipService]:
+    """Two versions of each of `MODELS`, the second live, one lane; behind a protocol of Uvicorn's or ours."""
     trunk, catalogue = FakeTrunk(card()), Catalogue()
     shelf = FakeShelf(trunk, FakeTrunk(card("signal/fake", "signal")))
     engine = Engine(shelf, lanes=1, max_queue=max_queue, open_trunk=shelf.open)
@@ -81,7 +89,7 @@ def oip_service_of(max_queue: int = 64) -> Iterator[OipService]:
     app = Gate(inner, Everybody(), bodies, Rates(0), Load(max_wait=60))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", http=http))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         OipService.until(lambda: server.started)

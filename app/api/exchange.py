@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import (
     HEADER_RE,
     HEADER_VALUE_RE,
@@ -17,9 +19,28 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 EXTENSION = "durian.exchange"
-"""Where a scope's `extensions` have it."""
+"""Where a scope's `extensions` have it; and where a `http.response.start` may have the whole body, which
+spares a second message its way through all layers."""
 
 _EMPTY = (204, 304)
+
+
+class Whole(Response):
+    """An answer of JSON that is there already."""
+
+    def __init__(self, content: bytes) -> None:
+        self.status_code, self.background, self.body = 200, None, content
+        self.raw_headers = [
+            (b"content-length", b"%d" % len(content)),
+            (b"content-type", b"application/json"),
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if EXTENSION not in scope.get("extensions", ()):
+            await super().__call__(scope, receive, send)
+            return
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send({**start, EXTENSION: self.body})
 
 
 class Exchange(RequestResponseCycle):
@@ -43,6 +64,8 @@ class Exchange(RequestResponseCycle):
             if kind != "http.response.start":
                 raise RuntimeError(f"Expected http.response.start, not {kind}.")
             self._start(message["status"], message.get("headers", ()))
+            if EXTENSION in message:
+                self._continue(message[EXTENSION], more=False)
         elif self.response_complete or kind != "http.response.body":
             raise RuntimeError(f"Did not expect {kind}.")
         else:

@@ -14,6 +14,7 @@ from starlette.datastructures import UploadFile
 from app.api.deadlines import deadline_of
 from app.api.deps import ServicesDep, Tenant
 from app.api.examples import parse_json
+from app.api.exchange import Whole
 from app.api.fields import field
 from app.api.schemas import EmbeddingRequest, PredictRequest
 from app.services.container import Services
@@ -72,7 +73,7 @@ async def predict(services: ServicesDep, tenant: Tenant, request: Request) -> Re
 
 
 def _json(body: dict[str, Any]) -> Response:
-    return Response(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+    return Whole(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
 async def _asked(request: Request) -> dict[str, Any]:

@@ -32,6 +32,11 @@ class Lease:
     until: float | None
 
 
+def waits(session: Session) -> bool:
+    """Whether any job is queued: without a lock, for those who look again and again."""
+    return session.scalar(select(Job.id).where(Job.status == "queued").limit(1)) is not None
+
+
 def claim(
     session: Session,
     owner: str,

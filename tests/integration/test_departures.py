@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from app.api import departures
-from tests.oip_service import OipService
+from app.api.exchange import Exchange
+from tests.oip_service import OipService, Ours, oip_service_of
 
 Request = tuple[str, dict[str, Any]]
+
+
+@pytest.fixture(params=["ours", "httptools"])
+def oip_service(request: pytest.FixtureRequest) -> Iterator[OipService]:
+    """Behind our protocol, which tells of a lost connection, and one that has to be asked."""
+    with oip_service_of(http=Ours if request.param == "ours" else request.param) as service:
+        yield service
 
 
 def send(service: OipService, request: Request, *headers: str) -> socket.socket:
@@ -74,6 +82,7 @@ def test_work_of_a_client_that_has_gone_is_not_run(
 
 def test_unwatched_it_would_run(oip_service: OipService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(departures, "PATIENCE_SECONDS", 60)
+    monkeypatch.setattr(Exchange, "depart", lambda self: None)
     with hold(oip_service):
         gone = send(oip_service, v1("gone"))
         waiting(oip_service, 1)

@@ -207,6 +207,14 @@ def test_requests_follow_each_other_on_one_connection(connection: socket.socket,
     assert rest(connection).count(b"HTTP/1.1 200") == 3
 
 
+def test_an_idle_connection_is_let_go(connection: socket.socket) -> None:
+    """After Uvicorn's time for that, by the guard's clock."""
+    connection.sendall(HEAD + b"content-length: 3\r\n\r\nabc")
+    started = time.monotonic()
+    assert status_of(rest(connection)) == 200
+    assert 0.9 < time.monotonic() - started < PATIENCE
+
+
 def test_what_is_refused_by_its_head_costs_the_connection_nothing(connection: socket.socket) -> None:
     """Whether the first, in the middle or the last, with bodies of either kind. What comes behind one that is
     still being answered is left to the app, or answers would change places."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+import app.services.serving
 from app.engine.engine import Engine
 from app.engine.model import Prediction
 from app.services.catalogue import Catalogue
@@ -32,6 +33,19 @@ def test_classification_rows_are_ranked() -> None:
         row(0, "label-1", [(1, 0.7), (0, 0.2)]),
         row(1, "label-0", [(0, 0.5), (1, 0.25)]),
     ]
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.25, 0.9])
+def test_few_scores_are_answered_as_many_are(threshold: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By lists and by arrays; ties and scores that are the threshold, but for float32, among them."""
+    made = manifest(TEXT, 6).model_copy(
+        update={"prediction_sets": PredictionSets(level=0.9, threshold=threshold)}
+    )
+    scores = np.random.default_rng(0).choice(np.array([0, 0.1, 0.25, 0.6], np.float32), (30, 6))
+    few = rows(made, Prediction(scores), top_k=6)
+    monkeypatch.setattr(app.services.serving, "_FEW_SCORES", 0)
+    assert few == rows(made, Prediction(scores), top_k=6)
+    assert (max(len(row["set"]) for row in few) > 1) == (threshold < 0.6)
 
 
 def test_multilabel_rows_name_every_likely_label() -> None:
