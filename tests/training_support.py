@@ -69,7 +69,7 @@ class Bench:
             "training_pack": path,
             "training_digest": digest,
             "backbones": (self.backbone(),),
-            "features": str(self.cache.path),
+            "features": str(self.cache.folder),
             "output": str(self.root / "output"),
             **more,
         }

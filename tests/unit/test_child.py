@@ -173,7 +173,7 @@ def recommendation_spec(tmp_path: Path, **change: Any) -> str:
         training_digest=digest,
         backbones=(bench.backbone(),),
         default_taps={"text/tiny": "top"},
-        features=str(bench.cache.path),
+        features=str(bench.cache.folder),
     )
     return spec.model_copy(update=change).canonical().decode()
 

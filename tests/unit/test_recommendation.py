@@ -54,7 +54,7 @@ class Data:
             training_digest=digest,
             backbones=self.backbones,
             default_taps={"image/net": "low", "image/raw": "raw"},
-            features=str(self.bench.cache.path),
+            features=str(self.bench.cache.folder),
             **more,
         )
 

@@ -172,7 +172,7 @@ def described(bench: Bench, labels: list[str | None], X: np.ndarray, description
         training_pack=str(bench.root / "texts"),
         training_digest=sha256(data),
         backbones=(backbone,),
-        features=str(bench.cache.path),
+        features=str(bench.cache.folder),
         output=str(bench.root / "output"),
         method="class_descriptions",
         hyperparameters={"descriptions": descriptions},
