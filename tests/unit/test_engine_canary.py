@@ -199,7 +199,7 @@ def test_a_probe_finds_whether_a_second_stream_helps(alone: bool, streams: int) 
         with one_at_a_time:
             time.sleep(0.004)
 
-    assert probed_streams(run, 0.08) == streams
+    assert probed_streams(run, 0.4) == streams
 
 
 def test_the_probe_widens_the_queue_once_and_a_failing_one_costs_its_batch(
