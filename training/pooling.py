@@ -11,11 +11,11 @@ Logits are [M, R, m, C]: of M members, in R repetitions of the cross-validation,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from training.calibrate import smoothing
 from training.heads import Activation, activate
@@ -24,6 +24,9 @@ Array = NDArray[np.float64]
 _PULL = 4.0  # kappa: what the prior weighs, in examples
 _SMALLEST = 0.02  # a weight below counts as none: not worth its part of the graph
 _ANCHOR = 0.6
+_STEPS = 50
+_PRECISION = 1e-8  # of the objective, in examples' losses
+_INSIDE, _ENOUGH, _SHORTEST = 0.95, 1e-4, 1e-6
 
 
 def prior_weights(members: int) -> Array:
@@ -41,16 +44,35 @@ def pool_weights(activation: Activation, logits: Array, targets: Array, prior: A
     aim = np.tile(_aim(activation, targets), (repetitions, 1))
     unit = repetitions * (_variance(targets) if activation == "identity" else 1.0)
 
-    def objective(free: Array) -> tuple[float, Array]:
-        w = _softmax(free)
-        value, slope = _loss(activation, (w @ stacked).reshape(aim.shape), aim)
-        surprise = np.log(np.maximum(w, np.finfo(np.float64).tiny) / prior)
-        gradient = stacked @ slope.ravel() / unit + _PULL * surprise
-        return value / unit + _PULL * float(w @ surprise), w * (gradient - float(w @ gradient))
+    def objective(w: Array) -> tuple[float, Array, Array]:
+        value, slope, curvature = _loss(activation, (w @ stacked).reshape(aim.shape), aim)
+        surprise = np.log(w / prior)
+        gradient = stacked @ slope.ravel() / unit + _PULL * (surprise + 1)
+        hessian = curvature(stacked) / unit + np.diag(_PULL / w)
+        return value / unit + _PULL * float(w @ surprise), gradient, hessian
 
-    w = _softmax(minimize(objective, np.log(prior), jac=True, method="L-BFGS-B").x)
+    w = _on_simplex(objective, prior)
     w[w < _SMALLEST] = 0
     return np.asarray(w / w.sum())
+
+
+def _on_simplex(objective: Callable[[Array], tuple[float, Array, Array]], w: Array) -> Array:
+    """Newton's method from inside the simplex, on which the pull towards the prior keeps it."""
+    value, gradient, hessian = objective(w)
+    for _ in range(_STEPS):
+        pulled = np.linalg.solve(hessian, np.stack([gradient, np.ones(len(w))], axis=1))
+        step = pulled[:, 1] * (pulled[:, 0].sum() / pulled[:, 1].sum()) - pulled[:, 0]
+        gain = -float(gradient @ step)
+        if gain < _PRECISION:
+            break
+        shrinks = step < 0
+        share = min(1.0, _INSIDE * float((-w[shrinks] / step[shrinks]).min())) if shrinks.any() else 1.0
+        while (tried := objective(w + share * step))[
+            0
+        ] > value - _ENOUGH * share * gain and share > _SHORTEST:
+            share /= 2
+        w, (value, gradient, hessian) = w + share * step, tried
+    return w
 
 
 def cross_fitted(
@@ -65,10 +87,6 @@ def cross_fitted(
     return pooled
 
 
-def _softmax(free: Array) -> Array:
-    return activate("softmax", free)
-
-
 def _aim(activation: Activation, targets: Array) -> Array:
     if activation == "identity":
         return targets
@@ -81,15 +99,25 @@ def _variance(targets: Array) -> float:
     return float(targets.var(axis=0).sum()) or 1.0
 
 
-def _loss(activation: Activation, logits: Array, aim: Array) -> tuple[float, Array]:
-    """The summed loss, and its derivative by the logits [m, C]."""
+def _loss(activation: Activation, logits: Array, aim: Array) -> tuple[float, Array, Callable[[Array], Array]]:
+    """The summed loss, its derivative by the logits [m, C], and its curvature [M, M] along some [M, m C]."""
     if activation == "identity":
         error = logits - aim
-        return 0.5 * float((error**2).sum()), error
+        return 0.5 * float((error**2).sum()), error, lambda along: along @ along.T
     linear = float((aim * logits).sum())
     if activation == "sigmoid":
-        return float(np.logaddexp(0, logits).sum()) - linear, activate("sigmoid", logits) - aim
+        p = activate("sigmoid", logits)
+        spread = (p * (1 - p)).ravel()
+        value = float(np.logaddexp(0, logits).sum()) - linear
+        return value, p - aim, lambda along: (along * spread) @ along.T
     top = logits.max(axis=1, keepdims=True)
     powers: NDArray[Any] = np.exp(logits - top)
     total = powers.sum(axis=1, keepdims=True)
-    return float((np.log(total) + top).sum()) - linear, powers / total - aim
+    p = powers / total
+
+    def curvature(along: Array) -> Array:
+        weighted = along * p.ravel()
+        means = weighted.reshape(len(along), *p.shape).sum(axis=2)
+        return np.asarray(weighted @ along.T - means @ means.T)
+
+    return float((np.log(total) + top).sum()) - linear, p - aim, curvature
