@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
-from training.calibrate import losses, temperature
-from training.heads import activate
+from training.calibrate import losses, smoothing, temperature
+from training.heads import Activation, activate
 
 
 def drawn(factor: float, n: int = 4000) -> tuple[np.ndarray, np.ndarray]:
@@ -35,6 +35,20 @@ def test_sigmoid_factor_is_found() -> None:
     logits = rng.normal(size=(4000, 2))
     truth = (rng.random((4000, 2)) < activate("sigmoid", 2 * logits)).astype(float)
     assert temperature("sigmoid", logits, truth) == pytest.approx(2, rel=0.1)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("scale", [0.01, 0.3, 1.0, 20.0, 300.0])
+def test_a_factor_is_the_minimum(activation: Activation, scale: float) -> None:
+    """Of the smoothed loss with its prior, to the precision that is asked, also at the ends of the range."""
+    logits, truth = drawn(1.0, 60)
+    outcomes = 3 if activation == "softmax" else 2
+    share = smoothing(60, outcomes)
+    aim = (1 - share) * truth + share / outcomes
+    logs = np.linspace(np.log(1 / 16), np.log(64), 2_000)
+    values = [losses(activation, np.exp(t) * scale * logits, aim).sum() + 4 * t * t for t in logs]
+    found = np.log(temperature(activation, scale * logits, truth))
+    assert found == pytest.approx(logs[int(np.argmin(values))], abs=0.015)
 
 
 def test_nothing_to_learn_from_leaves_one() -> None:

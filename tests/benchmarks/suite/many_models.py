@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from app.client import Client
 from app.db.tables import Job
 from app.demo.service import temporary_service
+from app.garbage import set_aside
 from app.main import Process, app_of, build
 from app.services.publication import Published
 from app.settings import Settings
@@ -116,6 +117,7 @@ def _adding(count: int, setup: Setup) -> Iterator[Row]:
         process = build(Settings(data=data))
         seconds = _timed(process)
         with TestClient(app_of(process, worker=True)) as client:
+            set_aside()  # as a server does once it has started
             _jobs(client, setup.amount(20, 3))
     taken, cpu = ([1_000 * one[i] for one in seconds] for i in (0, 1))
     how = f"median beside {count} other models; {spread(taken)}"
