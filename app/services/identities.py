@@ -23,6 +23,10 @@ _STALE_SECONDS = 0.8
 _SLOW_SECONDS = 0.2
 """A database that takes longer is away."""
 
+_TIMES, _AGAIN_SECONDS = 12, 0.02
+"""So often one is asked after of whom there is nothing in memory to go by: for the best part of a second
+where the database is locked."""
+
 _AWAY_SECONDS = 60.0
 _MAX_REMEMBERED = 10_000
 _OPEN = Identity(DEFAULT_TENANT, "admin")
@@ -86,7 +90,7 @@ class Identities:
         name = self._name(key)
         self._asking.setdefault(name, time.monotonic())
         try:
-            identity = self._ask(key)
+            identity = self._ask_again(key, name)
         except Unavailable:
             self._away = True
             known = self._known.get(name)
@@ -101,6 +105,17 @@ class Identities:
         self._away = False
         self._remember(_ANYBODY if identity is _OPEN else key or "", identity)
         return identity
+
+    def _ask_again(self, key: str | None, name: str) -> Identity:
+        """`_ask`; of whom nothing is known yet, until somebody's commit is over."""
+        for _ in range(_TIMES - 1):
+            try:
+                return self._ask(key)
+            except Unavailable:
+                if name in self._known:
+                    raise
+            time.sleep(_AGAIN_SECONDS)
+        return self._ask(key)
 
     def _name(self, key: str | None) -> str:
         return _ANYBODY if self._mode == "auto" else key or ""

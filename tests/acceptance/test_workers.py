@@ -68,7 +68,8 @@ def until(condition: Any, seconds: float = START_SECONDS) -> None:
 
 
 def outlived(family: list[psutil.Process]) -> list[psutil.Process]:
-    """Those that are still there after five seconds. A zombie has ended; nobody may be there to notice."""
+    """Those that are still there after a while: one that imports notices only when it is done. A zombie has
+    ended; nobody may be there to notice."""
 
     def alive(one: psutil.Process) -> bool:
         try:
@@ -76,7 +77,7 @@ def outlived(family: list[psutil.Process]) -> list[psutil.Process]:
         except psutil.NoSuchProcess:
             return False
 
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while (left := [one for one in family if alive(one)]) and time.monotonic() < deadline:
         time.sleep(0.05)
     return left

@@ -201,6 +201,21 @@ def test_who_was_let_in_is_let_in_while_the_database_is_away(
         doorman.identify("ann")
 
 
+def test_a_newcomer_waits_for_somebodys_commit() -> None:
+    """Which locks the database for a moment, and there is no earlier answer to go by."""
+    keys: Any = Slow()
+    doorman = Identities(keys, "keys")
+    keys.away, asked = True, []
+
+    def meanwhile() -> None:
+        asked.append(1)
+        keys.away = len(asked) < 4
+
+    keys.meanwhile = meanwhile
+    assert doorman.identify("ann").tenant == "ann"
+    assert len(asked) == 4
+
+
 def test_one_asks_for_all_and_nobody_rides_on_an_old_answer(clock: list[float]) -> None:
     keys: Any = Slow()
     doorman = Identities(keys, "keys")

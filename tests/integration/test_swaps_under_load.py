@@ -6,7 +6,6 @@ The weights of version n are constant: it answers n, whatever the input. So a mi
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +110,7 @@ async def swap_under_load(process: Process, swaps: int) -> tuple[list[Any], Swap
 
 
 def check(seen: list[Any], swapper: Swapper) -> None:
-    assert Counter(status for status, _ in seen) == {200: len(seen)}
+    assert [answer for answer in seen if answer[0] != 200] == []
     for _, body in seen:
         assert body["data"][0]["value"] == body["version"], "the answer of one version under another's name"
         assert body["digest"] == swapper.digests[body["version"]]
