@@ -78,7 +78,7 @@ class FeatureCache:
         """Distinct example digests that have no vector yet, in order."""
         known: dict[str, set[str]] = {part: set() for part in split_tap(tap)}
         for path in self._parts():
-            with suppress(sqlite3.OperationalError), _connect(path) as db:
+            with _unless_dropped(path), _connect(path) as db:
                 for part in known:
                     known[part] |= {name for (name,) in _select(db, "example", backbone, part, examples)}
         every = set.intersection(*known.values())
@@ -140,6 +140,16 @@ def _connect(path: Path) -> Iterator[sqlite3.Connection]:
             yield db
 
 
+@contextmanager
+def _unless_dropped(path: Path) -> Iterator[None]:
+    """Nothing is found in a file that another process has dropped meanwhile; other errors are raised."""
+    try:
+        yield
+    except sqlite3.OperationalError:
+        if path.exists():
+            raise
+
+
 def _stat(path: Path) -> tuple[int, float]:
     """Its size, and when it was last written to; (0, 0) of one that was dropped."""
     try:
@@ -154,14 +164,10 @@ def _read(
 ) -> dict[str, dict[str, Features]]:
     """What of `examples` is not found yet and is here, by tap."""
     more: dict[str, dict[str, Features]] = {}
-    try:
-        with _connect(path) as db:
-            for tap, known in found.items():
-                wanted = [name for name in examples if name not in known]
-                more[tap] = _get(db, backbone, tap, wanted)
-    except sqlite3.OperationalError:
-        if path.exists():
-            raise
+    with _unless_dropped(path), _connect(path) as db:
+        for tap, known in found.items():
+            wanted = [name for name in examples if name not in known]
+            more[tap] = _get(db, backbone, tap, wanted)
     return more
 
 

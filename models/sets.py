@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,3 +14,8 @@ def members(scores: NDArray[Any], threshold: Any) -> NDArray[np.bool_]:
     chosen = np.asarray(scores >= threshold)
     chosen[np.arange(len(scores)), scores.argmax(axis=1)] = True
     return chosen
+
+
+def sizes(rows: Sequence[Sequence[float]], threshold: float) -> list[int]:
+    """How many `members` each row of scores has: the same rule by lists, for a few rows."""
+    return [max(1, sum([score >= threshold for score in row])) for row in rows]

@@ -67,10 +67,10 @@ def _on_simplex(objective: Callable[[Array], tuple[float, Array, Array]], w: Arr
             break
         shrinks = step < 0
         share = min(1.0, _INSIDE * float((-w[shrinks] / step[shrinks]).min())) if shrinks.any() else 1.0
-        while (tried := objective(w + share * step))[
-            0
-        ] > value - _ENOUGH * share * gain and share > _SHORTEST:
+        tried = objective(w + share * step)
+        while tried[0] > value - _ENOUGH * share * gain and share > _SHORTEST:
             share /= 2
+            tried = objective(w + share * step)
         w, (value, gradient, hessian) = w + share * step, tried
     return w
 

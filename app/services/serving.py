@@ -21,7 +21,7 @@ from models.errors import DurianError, NotFound
 from models.manifest import InputSpec, Manifest
 from models.modalities import modality
 from models.runtime import Features
-from models.sets import members
+from models.sets import members, sizes
 
 MULTILABEL_THRESHOLD = 0.5
 _DECIMALS = 6
@@ -216,8 +216,8 @@ def _score_rows(manifest: Manifest, scores: np.ndarray[Any, Any], top_k: int) ->
         _put(answers, "label", labels_above(manifest, scores))
     if manifest.prediction_sets is not None:
         threshold = float(scores.dtype.type(manifest.prediction_sets.threshold))
-        sizes = _sizes(values, threshold) if few else members(scores, threshold).sum(axis=1).tolist()
-        sets = [places[:size] for places, size in zip(ranking, sizes, strict=True)]
+        counts = sizes(values, threshold) if few else members(scores, threshold).sum(axis=1).tolist()
+        sets = [places[:size] for places, size in zip(ranking, counts, strict=True)]
         _put(answers, "set", [[labels[i] for i in places] for places in sets])
     return answers
 
@@ -225,11 +225,6 @@ def _score_rows(manifest: Manifest, scores: np.ndarray[Any, Any], top_k: int) ->
 def _ranked(rows: list[list[float]]) -> list[list[int]]:
     """Places by falling score, the first of equal ones first."""
     return [sorted(range(len(row)), key=row.__getitem__, reverse=True) for row in rows]
-
-
-def _sizes(rows: list[list[float]], threshold: float) -> list[int]:
-    """Of each row's set (`models.sets.members`)."""
-    return [max(1, sum([score >= threshold for score in row])) for row in rows]
 
 
 def _put(answers: Sequence[dict[str, Any]], key: str, values: Sequence[Any]) -> None:

@@ -133,6 +133,15 @@ def test_a_file_that_is_no_database_is_told(cache: FeatureCache) -> None:
         cache.get(DIGEST, "top", ["1"])
 
 
+def test_a_fault_is_no_absence(cache: FeatureCache) -> None:
+    """Of a file that is there: what cannot be read must not be computed again as if it were missing."""
+    with sqlite3.connect(cache.folder / files(cache)[0]) as db:
+        db.execute("DROP TABLE features")
+    for ask in (cache.get, cache.missing):
+        with pytest.raises(sqlite3.OperationalError):
+            ask(DIGEST, "top", ["1"])
+
+
 def test_only_whole_files_have_a_name(cache: FeatureCache) -> None:
     FeatureCache(cache.folder)
     begin_another(cache)
