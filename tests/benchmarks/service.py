@@ -19,6 +19,7 @@ from tests.benchmarks.registry import Broken
 MINILM = "text/minilm-l6"
 _CHUNK = 128
 _WAIT_SECONDS = 300.0
+_SERVE = {"app", "serve"}
 
 
 def upload(client: Client, examples: Examples) -> str:
@@ -62,8 +63,12 @@ def embed(client: Client, texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def processes() -> list[psutil.Process]:
-    """The service and its children, the service first; this process must have started no other."""
-    return list(psutil.Process().children(recursive=True))
+    """The service that this process has started and its children, the service first; not what else was
+    started, such as other servers. Raises Broken where there is none, or more than one."""
+    found = [child for child in psutil.Process().children() if set(child.cmdline()) >= _SERVE]
+    if len(found) != 1:
+        raise Broken(f"{len(found)} services are running, not one.")
+    return [*found, *found[0].children(recursive=True)]
 
 
 def cpu_seconds(tree: Sequence[psutil.Process]) -> float:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from tests.benchmarks.page import page
 from tests.benchmarks.registry import Benchmark, Broken, Setup, benchmark, load
 from tests.benchmarks.results import Row, Section, read, write
 from tests.benchmarks.run import run
+from tests.benchmarks.service import processes
 
 QUICK = Setup(quick=True)
 
@@ -200,6 +204,24 @@ def test_what_wrk_says_is_read_and_a_lost_request_breaks() -> None:
     for output in ("", line % 1, line.replace("12", "0") % 0):
         with pytest.raises(Broken):
             read_wrk(output)
+
+
+def test_the_service_is_not_charged_for_what_else_runs() -> None:
+    """Other servers are children of the benchmark too, and idle ones are not without their cost."""
+    waits = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with ExitStack() as stack:
+        _started(stack, [*waits, "peer"])
+        with pytest.raises(Broken, match="0 services"):
+            processes()
+        service = _started(stack, [*waits, "app", "serve"])
+        assert [process.pid for process in processes()] == [service.pid]
+
+
+def _started(stack: ExitStack, command: list[str]) -> subprocess.Popen[bytes]:
+    """A process that ends with the stack."""
+    process = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE))
+    stack.callback(process.communicate)
+    return process
 
 
 def test_draws_are_stratified_repeatable_and_leave_the_rest() -> None:
