@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,6 @@ def members(scores: NDArray[Any], threshold: Any) -> NDArray[np.bool_]:
     return chosen
 
 
-def sizes(rows: Sequence[Sequence[float]], threshold: float) -> list[int]:
-    """How many `members` each row of scores has: the same rule by lists, for a few rows."""
-    return [max(1, sum([score >= threshold for score in row])) for row in rows]
+def leading(places: Sequence[int], scores: Sequence[float], threshold: float) -> list[int]:
+    """The `members` of one row by its labels' places, the likeliest first, which is how they are given."""
+    return [*places[:1], *takewhile(lambda place: scores[place] >= threshold, places[1:])]

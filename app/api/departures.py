@@ -25,9 +25,9 @@ class Departure:
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.gone = False
-        self._request = asyncio.current_task()
         self._over = False
         self._exchange: Exchange | None = scope.get("extensions", {}).get(EXTENSION)
+        self._request = asyncio.current_task() if self._exchange is None else self._exchange.task
         self._watch: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         if self._exchange is not None:

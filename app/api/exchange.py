@@ -6,6 +6,7 @@ it takes. Here the head of an answer whose length is known leaves with the first
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -47,6 +48,9 @@ class Exchange(RequestResponseCycle):
     """`on_departure` is called when the client has gone before it was answered."""
 
     on_departure: Callable[[], None] | None = None
+    task: asyncio.Task[None] | None = None
+    """What answers it."""
+
     _head = b""
 
     def depart(self) -> None:

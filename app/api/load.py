@@ -72,7 +72,7 @@ class Line:
         return next(islice(self._inside.values(), self._always - 1, None))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Place:
     """One request's, in its tenant's line."""
 

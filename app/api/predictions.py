@@ -18,7 +18,6 @@ from app.api.exchange import Whole
 from app.api.fields import field
 from app.api.schemas import EmbeddingRequest, PredictRequest
 from app.services.container import Services
-from app.services.ids import request_id
 from models.errors import InvalidInput, InvalidRequest
 
 router = APIRouter(prefix="/v1", tags=["predictions"])
@@ -61,7 +60,7 @@ async def predict(services: ServicesDep, tenant: Tenant, request: Request) -> Re
         deadline=deadline_of(request.scope),
     )
     body = {
-        "id": request_id("pred-"),
+        "id": f"pred-{request.scope['state']['request_id']}",
         "object": "list",
         "model": answer.model,
         "version": answer.version,

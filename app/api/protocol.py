@@ -173,6 +173,12 @@ class GuardedProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, self.app))
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """As Uvicorn does; and the exchange knows its task."""
+        task = cycle.task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
     def on_body(self, body: bytes) -> None:
         if self.refused is None:
             super().on_body(body)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,7 @@ Reply = asyncio.Future[Prediction] | concurrent.futures.Future[Prediction]
 NO_TIME = Phases(0, 0, 0)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Ask:
+class Ask(NamedTuple):
     """What a caller wants: answers of `model`, or the features at `tap` where `model` is None.
 
     `contents` are canonical inputs; `embedding` asks for the features too, `unknown` whether an input is

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from app.engine.memory import Memory, Slot
 from app.engine.model import LoadedModel
@@ -20,8 +21,7 @@ LIVE = "live"
 Load = Callable[[], LoadedModel]
 
 
-@dataclass(frozen=True)
-class Reference:
+class Reference(NamedTuple):
     """`name`, `name:3` or `name@alias`; a bare name means the alias `live`."""
 
     name: str

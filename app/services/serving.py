@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from models.errors import DurianError, NotFound
 from models.manifest import InputSpec, Manifest
 from models.modalities import modality
 from models.runtime import Features
-from models.sets import members, sizes
+from models.sets import leading
 
 MULTILABEL_THRESHOLD = 0.5
 _DECIMALS = 6
@@ -34,8 +34,7 @@ _INLINE_LETTERS = 256 * 1024
 below a thread's price."""
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """Which version of which model answered, and one row an input."""
 
     model: str
@@ -167,12 +166,11 @@ def contents(spec: InputSpec, inputs: Sequence[object]) -> list[bytes]:
 def rows(manifest: Manifest, prediction: Prediction, top_k: int) -> list[dict[str, Any]]:
     """One dict an input: `index`, what the task answers, `outputs` where the model answers more by name,
     `unknown` if told, `embedding` if asked for."""
-    (own, part), *others = parts(manifest, prediction.outputs).values()
-    found = [{"index": i, **answer} for i, answer in enumerate(_answers(own, part, top_k))]
+    own, *others = [_answers(*part, top_k) for part in parts(manifest, prediction.outputs).values()]
+    found = [{"index": i, **answer} for i, answer in enumerate(own)]
     if others:
-        named = [_answers(alone, part, top_k) for alone, part in others]
         names = [output.name for output in manifest.outputs]
-        _put(found, "outputs", [dict(zip(names, row, strict=True)) for row in zip(*named, strict=True)])
+        _put(found, "outputs", [dict(zip(names, row, strict=True)) for row in zip(*others, strict=True)])
     if prediction.unknown is not None:
         _put(found, "unknown", prediction.unknown.tolist())
     if prediction.embedding is not None:
@@ -205,26 +203,37 @@ def _value_row(manifest: Manifest, values: list[float]) -> dict[str, Any]:
 
 
 def _score_rows(manifest: Manifest, scores: np.ndarray[Any, Any], top_k: int) -> list[dict[str, Any]]:
-    labels, count = manifest.labels, max(1, top_k)
-    few, values = scores.size <= _FEW_SCORES, scores.tolist()
-    ranking = _ranked(values) if few else (-scores).argsort(axis=1, kind="stable").tolist()
+    labels, count, sets = manifest.labels, max(1, top_k), manifest.prediction_sets
+    threshold = None if sets is None else _single(sets.threshold)
+    values = scores.tolist()
+    ranking = _ranked(values) if scores.size <= _FEW_SCORES else _ranked_by_array(scores)
     answers: list[dict[str, Any]] = []
     for places, row in zip(ranking, values, strict=True):
         listed = [{"label": labels[i], "score": round(row[i], _DECIMALS)} for i in places[:count]]
-        answers.append({**listed[0], "scores": listed[:top_k]})
+        answer: dict[str, Any] = {**listed[0], "scores": listed[:top_k]}
+        if threshold is not None:
+            answer["set"] = [labels[i] for i in leading(places, row, threshold)]
+        answers.append(answer)
     if manifest.task == "multilabel":
         _put(answers, "label", labels_above(manifest, scores))
-    if manifest.prediction_sets is not None:
-        threshold = float(scores.dtype.type(manifest.prediction_sets.threshold))
-        counts = sizes(values, threshold) if few else members(scores, threshold).sum(axis=1).tolist()
-        sets = [places[:size] for places, size in zip(ranking, counts, strict=True)]
-        _put(answers, "set", [[labels[i] for i in places] for places in sets])
     return answers
+
+
+@lru_cache(1_024)
+def _single(value: float) -> float:
+    """As scores hold it, in single precision."""
+    return float(np.float32(value))
 
 
 def _ranked(rows: list[list[float]]) -> list[list[int]]:
     """Places by falling score, the first of equal ones first."""
     return [sorted(range(len(row)), key=row.__getitem__, reverse=True) for row in rows]
+
+
+def _ranked_by_array(scores: np.ndarray[Any, Any]) -> list[list[int]]:
+    """The same."""
+    ranking: list[list[int]] = (-scores).argsort(axis=1, kind="stable").tolist()
+    return ranking
 
 
 def _put(answers: Sequence[dict[str, Any]], key: str, values: Sequence[Any]) -> None:
