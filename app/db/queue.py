@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import CursorResult, and_, func, or_, select, update
+from sqlalchemy import CursorResult, and_, bindparam, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from app.db.tables import ACTIVE, Job, JobEvent
@@ -21,6 +21,11 @@ MAX_BACKOFF_SECONDS = 60.0
 """The longest a job waits to be tried again. One that seems to wait longer waits for a clock that jumped."""
 
 _APART = {"synchronize_session": False}
+_HELD = (
+    select(Job.id)
+    .where(Job.id == bindparam("job_id"), Job.fence == bindparam("fence"), Job.status == "running")
+    .with_for_update()
+)
 
 
 @dataclass(frozen=True)
@@ -104,8 +109,7 @@ def renew(session: Session, job_id: str, fence: int, lease_until: float) -> bool
 
 def holds(session: Session, job_id: str, fence: int) -> bool:
     """Whether the claim with this fence still stands; the row stays locked to the transaction's end."""
-    query = select(Job.id).where(Job.id == job_id, Job.fence == fence, Job.status == "running")
-    return session.scalar(query.with_for_update()) is not None
+    return session.scalar(_HELD, {"job_id": job_id, "fence": fence}) is not None
 
 
 def finish(session: Session, job_id: str, fence: int, status: str, values: dict[str, Any]) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from app.db import queue
@@ -28,6 +28,9 @@ from models.events import Event
 from models.manifest import GOLDEN, HEAD, REPORT, Manifest
 from models.novelty import NOVELTY
 from models.report import Report as ReportBody
+
+
+_NAMED = select(Model).where(Model.tenant == bindparam("tenant"), Model.name == bindparam("name"))
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ def _register(session: Session, job: Job, manifest: Manifest, report: ReportBody
         message=f"{model.name} version {model.last_version} is live.", data={"progress": 1.0, "phase": "done"}
     )
     queue.append_events(session, job.id, now(), [done])
+    session.flush()  # while the model is in memory: the audit log looks it up for each of its rows
     return model.last_version
 
 
@@ -102,7 +106,7 @@ def _version(job: Job, model: Model, manifest: Manifest, metrics: dict[str, Any]
 
 def _next(session: Session, tenant: str, name: str) -> Model:
     """The model with the number of a version that is still to be added."""
-    model = session.scalar(select(Model).where(Model.tenant == tenant, Model.name == name))
+    model = session.scalar(_NAMED, {"tenant": tenant, "name": name})
     if model is not None:
         model.last_version += 1
         return model
