@@ -31,7 +31,7 @@ from training.backbones.variants.make import add_variant
 
 BATCHES = (1, 4, 8, 16, 32, 64)
 EMBEDDED = "DURIAN_EMBEDDED_BACKBONES"
-PHOTOGRAPHS = "torchvision/mobilenet_v2"
+PHOTOGRAPHS, HEAVIER = "torchvision/mobilenet_v2", "torchvision/resnet18"
 
 
 @dataclass(frozen=True)
@@ -153,11 +153,11 @@ def durian(client: Client, backbone: str, chosen: Examples, inputs: Sequence[obj
     return Server("Durian", Target(url.host, url.port or 80, path, bodies, kind), processes())
 
 
-def add_mobilenet(root: Path) -> None:
-    """MobileNetV2 with random weights, as a backbone in this folder; where torch is."""
+def add_classifier(root: Path, backbone: str) -> None:
+    """One of torchvision's networks with random weights, as a backbone in this folder; where torch is."""
     families = import_module("tests.benchmarks.families")  # which needs torch
-    draft = families.classifier(PHOTOGRAPHS.partition("/")[2])
-    write_backbone(root / PHOTOGRAPHS, card_of(PHOTOGRAPHS, draft, "none", "random weights"), draft.files)
+    draft = families.classifier(backbone.partition("/")[2])
+    write_backbone(root / backbone, card_of(backbone, draft, "none", "random weights"), draft.files)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from tests.benchmarks.examples import photographs, texts
 from tests.benchmarks.registry import Setup, Skipped, benchmark
 from tests.benchmarks.results import Row
 from tests.benchmarks.service import MINILM, fit, spread, upload
-from tests.benchmarks.serving import PHOTOGRAPHS, add_mobilenet
+from tests.benchmarks.serving import PHOTOGRAPHS, add_classifier
 from training.backbones.variants.half import halve
 
 _BATCHES = (32, 128, 512)
@@ -58,7 +58,7 @@ def gpu(setup: Setup) -> Iterator[Row]:
         yield from _halved(shelf, Path(name), contents, found, setup)
         yield from _engine(_Case("text", MINILM, contents, _ASKED), shelf, found, setup)
         if find_spec("torchvision") is not None:
-            add_mobilenet(Path(name))
+            add_classifier(Path(name), PHOTOGRAPHS)
             pictures = [bytes(picture) for picture in photographs(256).inputs]
             yield from _engine(_Case("photograph", PHOTOGRAPHS, pictures, None), shelf, found, setup)
     yield from _service(setup)
