@@ -144,10 +144,10 @@ def columns(head: Head) -> int | None:
 
 def apply_affine(features: Features, heads: Sequence[AffineHead]) -> Outputs:
     """`apply_alike` of affine heads."""
-    inputs = np.concatenate([features, np.ones((len(features), 1), np.float32)], axis=1)
     first = heads[0]
     if all(head is first for head in heads):
-        return activate(inputs @ first.table.T, first.activation)
+        return activate(features @ first.table[:, :-1].T + first.table[:, -1], first.activation)
+    inputs = np.concatenate([features, np.ones((len(features), 1), np.float32)], axis=1)
     logits = np.full((len(heads), max(len(head.table) for head in heads)), -np.inf, np.float32)
     for head, row, into in zip(heads, inputs, logits, strict=True):
         np.dot(head.table, row, out=into[: len(head.table)])
@@ -157,8 +157,8 @@ def apply_affine(features: Features, heads: Sequence[AffineHead]) -> Outputs:
 def activate(logits: NDArray[np.float32], activation: Activation) -> Outputs:
     """Along the last axis, stable for any finite logits; a logit of -inf is a class that is not there."""
     if activation == "softmax":
-        shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), np.float32)
+        shifted = np.exp(logits - np.maximum.reduce(logits, axis=-1, keepdims=True))
+        return np.asarray(shifted / np.add.reduce(shifted, axis=-1, keepdims=True), np.float32)
     if activation == "sigmoid":
         return np.asarray(0.5 + 0.5 * np.tanh(0.5 * logits), np.float32)
     return logits

@@ -90,7 +90,6 @@ class Lanes:
             part.work.started_ns = part.work.started_ns or started
         compute(parts)
         items = [item for part in parts for item in part.items]
-        self._queue.learn(items, _clock() - started, time.thread_time_ns() - cpu)
         self._hear(parts[0])
         broken = [part.work for part in parts if part.outputs is None]
         if broken:
@@ -98,6 +97,7 @@ class Lanes:
             fail(broken, Unavailable(message, code="inference_failed"))
         find_unknown(parts)
         self._finish(parts, sum(item.prepare_ns for item in items), started)
+        self._queue.learn(items, _clock() - started, time.thread_time_ns() - cpu)
 
     def _hear(self, part: Part) -> None:
         prepared, trunk, tap = part.items[0].prepared, part.work.trunk, part.work.tap

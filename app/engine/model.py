@@ -60,6 +60,11 @@ class LoadedModel:
         return self.head.nbytes + (0 if self.novelty is None else self.novelty.nbytes)
 
     @cached_property
+    def own_columns(self) -> slice:
+        """Where in its head's outputs the answers of its own task lie."""
+        return self.manifest.columns[0]
+
+    @cached_property
     def digest(self) -> str:
         """The manifest's digest, computed once."""
         return self.manifest.digest

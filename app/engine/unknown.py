@@ -25,7 +25,7 @@ def find_unknown(parts: Sequence[Part]) -> None:
     for part in parts:
         model = part.work.ask.model
         if part.work.ask.unknown and model is not None and model.novelty and part.outputs is not None:
-            asked = (part, model.novelty, part.outputs[:, model.manifest.columns[0]])
+            asked = (part, model.novelty, part.outputs[:, model.own_columns])
             by_model.setdefault(model, []).append(asked)
     single: dict[int, list[_Asked]] = {}
     for group in by_model.values():

@@ -29,7 +29,6 @@ from models.manifest import GOLDEN, HEAD, REPORT, Manifest
 from models.novelty import NOVELTY
 from models.report import Report as ReportBody
 
-
 _NAMED = select(Model).where(Model.tenant == bindparam("tenant"), Model.name == bindparam("name"))
 
 
