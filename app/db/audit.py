@@ -14,10 +14,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import event, insert
 from sqlalchemy.orm import Session
 
-from app.db.tables import Alias, ApiKey, Audit, Dataset, Example, File, Job, Model, Version
+from app.db.tables import Alias, ApiKey, Audit, Base, Dataset, Example, File, Job, Model, Version
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Actor:
     request_id: str = ""
 
 
+_INSERT = insert(Base.metadata.tables[Audit.__tablename__])
 _SERVICE = Actor()
 acting: ContextVar[Actor] = ContextVar("acting", default=_SERVICE)
 """Whose writes those of this request are; by default the service's own, such as what a job publishes."""
@@ -63,22 +64,25 @@ class Subject:
 
 def note(session: Session, action: str, subject: Subject) -> None:
     """Add a line to the log; for what no flush shows, such as an UPDATE of many rows."""
+    session.execute(_INSERT, [_line(action, subject)])
+
+
+def _line(action: str, subject: Subject) -> dict[str, Any]:
+    """A row of `Audit`. Plain rows: as objects, they take thrice the time, in every write."""
     actor = acting.get()
-    session.add(
-        Audit(
-            at=time.time(),
-            tenant=subject.tenant or actor.tenant,
-            key_id=actor.key,
-            address=actor.address[:64],
-            method=actor.method[:16],
-            request_id=actor.request_id,
-            action=action,
-            kind=subject.kind,
-            object_id=subject.id,
-            digest=subject.digest,
-            detail=subject.detail,
-        )
-    )
+    return {
+        "at": time.time(),
+        "tenant": subject.tenant or actor.tenant,
+        "key_id": actor.key,
+        "address": actor.address[:64],
+        "method": actor.method[:16],
+        "request_id": actor.request_id,
+        "action": action,
+        "kind": subject.kind,
+        "object_id": subject.id,
+        "digest": subject.digest,
+        "detail": subject.detail,
+    }
 
 
 @event.listens_for(WriteSession, "before_flush")
@@ -89,9 +93,10 @@ def _record(session: Session, _context: object, _instances: object) -> None:
             "changed": [row for row in session.dirty if _matters(session, row)],
             "deleted": list(session.deleted),
         }
-        for action, rows in written.items():
-            for subject in _subjects(session, rows):
-                note(session, action, subject)
+        subjects = ((action, _subjects(session, rows)) for action, rows in written.items())
+        lines = [_line(action, subject) for action, found in subjects for subject in found]
+        if lines:
+            session.execute(_INSERT, lines)
 
 
 def _matters(session: Session, row: object) -> bool:
