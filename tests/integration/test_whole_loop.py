@@ -21,6 +21,7 @@ Fit = Callable[..., Job]
 def predict(client: TestClient, **body: Any) -> Any:
     response = client.post("/v1/predictions", json=body)
     assert response.status_code == 200, response.text
+    assert response.json()["id"] == f"pred-{response.headers['x-request-id']}"
     return response.json()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.sets import members
+from models.sets import leading, members
 from training.conformal import fit_sets
 from training.metrics import conformal_rank
 
@@ -21,6 +21,14 @@ def test_a_set_has_what_reaches_the_threshold_and_always_the_likeliest() -> None
     scores = np.array([[0.5, 0.3, 0.2], [0.2, 0.4, 0.4], [0.4, 0.35, 0.25]])
     np.testing.assert_array_equal(members(scores, 0.35), [[1, 0, 0], [0, 1, 1], [1, 1, 0]])
     np.testing.assert_array_equal(members(scores, 0.9), [[1, 0, 0], [0, 1, 0], [1, 0, 0]])
+
+
+def test_serving_has_the_same_rule_by_falling_scores() -> None:
+    scores = np.random.default_rng(0).dirichlet(np.ones(4), 50).round(1)  # with ties
+    for threshold in (0.0, 0.3, 0.5, 2.0):
+        for row, inside in zip(scores.tolist(), members(scores, threshold), strict=True):
+            places = sorted(range(4), key=row.__getitem__, reverse=True)
+            assert leading(places, row, threshold) == [place for place in places if inside[place]]
 
 
 def test_the_threshold_is_what_nine_tenths_of_true_classes_reached() -> None:

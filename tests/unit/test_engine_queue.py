@@ -200,6 +200,21 @@ def test_a_request_ends_at_its_deadline_even_while_lanes_hang(
     assert model.stats.snapshot().failures["deadline_exceeded"].count == 1
 
 
+def test_a_request_ends_at_its_deadline_even_while_its_backbone_loads(
+    make: Make, shelf: FakeShelf, model: LoadedModel
+) -> None:
+    engine = make()
+    shelf.gate.clear()
+
+    async def scenario() -> None:
+        with pytest.raises(DeadlineExceeded):
+            await engine.predict(model, [b"late"], deadline=time.monotonic() + 0.05)
+
+    asyncio.run(scenario())
+    shelf.gate.set()
+    assert engine.predict_sync(model, [b"in time"]).outputs.shape == (1, 3)
+
+
 def test_an_input_that_does_not_decode_fails_its_own_request_only(
     make: Make, trunk: FakeTrunk, model: LoadedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
