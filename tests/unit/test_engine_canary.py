@@ -199,7 +199,8 @@ def test_a_probe_finds_whether_a_second_stream_helps(alone: bool, streams: int) 
         with one_at_a_time:
             time.sleep(0.004)
 
-    assert probed_streams(run, 0.4) == streams
+    # A machine that stands still for a moment spoils a look, but not one after the other.
+    assert any(probed_streams(run, 0.4) == streams for _ in range(5))
 
 
 def test_the_probe_widens_the_queue_once_and_a_failing_one_costs_its_batch(
