@@ -68,7 +68,7 @@ def note(session: Session, action: str, subject: Subject) -> None:
 
 
 def _line(action: str, subject: Subject) -> dict[str, Any]:
-    """A row of `Audit`. Plain rows: as objects, they take thrice the time, in every write."""
+    """A row of `Audit`, as plain values: objects would cost every write half a millisecond more."""
     actor = acting.get()
     return {
         "at": time.time(),

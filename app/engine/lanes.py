@@ -97,6 +97,7 @@ class Lanes:
             fail(broken, Unavailable(message, code="inference_failed"))
         find_unknown(parts)
         self._finish(parts, sum(item.prepare_ns for item in items), started)
+        # Last: what a batch costs besides its graph speaks for larger ones.
         self._queue.learn(items, _clock() - started, time.thread_time_ns() - cpu)
 
     def _hear(self, part: Part) -> None:
