@@ -175,10 +175,11 @@ class BackboneCard(Record):
     def tap(self, name: str | None = None) -> Tap:
         """The named tap, or the default one; `a+b` is the features of both, end to end. Raises KeyError."""
         wanted = name or self.default_tap
+        for tap in self.taps:  # each prediction asks for one
+            if tap.name == wanted:
+                return tap
         known = {tap.name: tap for tap in self.taps}
         parts = [known[part] for part in split_tap(wanted)]
-        if len(parts) == 1:
-            return parts[0]
         return Tap(name=wanted, dim=sum(p.dim for p in parts), depth=max(p.depth for p in parts))
 
     def trial_taps(self) -> tuple[str, ...]:

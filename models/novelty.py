@@ -105,10 +105,8 @@ class Novelty:
             signs(self.support.distances(X[i : i + _CHUNK]), outputs[i : i + _CHUNK], self.kernel)
             for i in range(0, len(X), _CHUNK)
         ]
-        # The reductions are called by themselves: a method of an array goes through Python to the same.
-        both = found[0] if len(found) == 1 else np.concatenate(found)
-        usual = (both[:, : len(self.centre)] - self.centre) / self.spread
-        return np.asarray(np.add.reduce(usual, axis=1) / len(self.centre))
+        usual = (np.concatenate(found)[:, : len(self.centre)] - self.centre) / self.spread
+        return np.asarray(usual.mean(axis=1))
 
     def to_bytes(self) -> bytes:
         """Deterministic npz. Inverse: `from_bytes`."""
@@ -143,10 +141,7 @@ class Novelty:
 def signs(squared: NDArray[Any], outputs: NDArray[Any], kernel: Kernel | None) -> NDArray[Any]:
     """[m, 2]: distance to the nearest example, and one minus the largest score."""
     scores = outputs if kernel is None else kernel.scores(squared)
-    both = np.empty((len(squared), 2))
-    both[:, 0] = np.sqrt(np.minimum.reduce(squared, axis=1))
-    both[:, 1] = 1 - np.maximum.reduce(scores, axis=1)
-    return both
+    return np.stack([np.sqrt(squared.min(axis=1)), 1 - scores.max(axis=1)], axis=1)
 
 
 def _assemble(found: dict[str, NDArray[Any]]) -> Novelty:

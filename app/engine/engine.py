@@ -16,7 +16,7 @@ from app.decoding.decoders import Decoders
 from app.engine.canary import Canary
 from app.engine.golden import Golden
 from app.engine.heads import TailHead
-from app.engine.lanes import Lanes
+from app.engine.lanes import Lanes, fail
 from app.engine.memory import Memory, Use
 from app.engine.model import LoadedModel, Prediction
 from app.engine.providers import Device
@@ -300,10 +300,8 @@ async def _waited(load: Future[Trunk], end: float) -> Trunk:
 
 
 def _expire(work: Work) -> None:
-    """End a request whose time is up. In the loop's thread."""
-    if not work.reply.done():
-        work.fail(_late())
-        work.resolve()
+    """End a request whose time is up."""
+    fail([work], _late())
 
 
 def _late() -> DeadlineExceeded:

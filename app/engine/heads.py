@@ -157,8 +157,8 @@ def apply_affine(features: Features, heads: Sequence[AffineHead]) -> Outputs:
 def activate(logits: NDArray[np.float32], activation: Activation) -> Outputs:
     """Along the last axis, stable for any finite logits; a logit of -inf is a class that is not there."""
     if activation == "softmax":
-        shifted = np.exp(logits - np.maximum.reduce(logits, axis=-1, keepdims=True))
-        return np.asarray(shifted / np.add.reduce(shifted, axis=-1, keepdims=True), np.float32)
+        shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return np.asarray(shifted / shifted.sum(axis=-1, keepdims=True), np.float32)
     if activation == "sigmoid":
         return np.asarray(0.5 + 0.5 * np.tanh(0.5 * logits), np.float32)
     return logits

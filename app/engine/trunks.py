@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,9 +36,6 @@ LOADERS = 4
 a slow one must not hold up the others, nor all of them come at once."""
 
 MIB = 1024 * 1024
-_NAMES = 64
-"""Taps of a backbone that are looked up by name once: joined ones have no end."""
-
 log = logging.getLogger(__name__)
 
 
@@ -145,7 +142,6 @@ class Trunk:
         self.fell_back: bool = getattr(runnable, "fell_back", False)
         self._runnable = runnable
         self._grown = grown
-        self._name_of = lru_cache(_NAMES)(partial(_tap_name, runnable.card))
 
     def run(self, batch: Sequence[Prepared], taps: Sequence[str]) -> dict[str, Features]:
         """Features of a batch, each tap [n, D]."""
@@ -172,16 +168,12 @@ class Trunk:
     def tap(self, name: str | None) -> str:
         """The tap's name, or the default one's. Raises InvalidRequest."""
         try:
-            return self._name_of(name)
+            return self.card.tap(name).name
         except KeyError:
             known = ", ".join(tap.name for tap in self.card.taps)
             raise InvalidRequest(
                 f"The backbone has no such tap; it has {known}.", code="unknown_tap", param="tap"
             ) from None
-
-
-def _tap_name(card: BackboneCard, name: str | None) -> str:
-    return card.tap(name).name
 
 
 class _Place:

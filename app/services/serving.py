@@ -231,7 +231,7 @@ def _ranked(rows: list[list[float]]) -> list[list[int]]:
 
 
 def _ranked_by_array(scores: np.ndarray[Any, Any]) -> list[list[int]]:
-    """The same."""
+    """`_ranked`, faster where there are many."""
     ranking: list[list[int]] = (-scores).argsort(axis=1, kind="stable").tolist()
     return ranking
 

@@ -6,13 +6,13 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
 from app.engine import lanes as lanes_module
 from app.engine import providers as providers_module
+from app.engine import streams as streams_module
 from app.engine.canary import PATIENCE
 from app.engine.engine import Engine
 from app.engine.providers import CUDA, TENSORRT, Device, device_of, providers
@@ -191,16 +191,35 @@ def test_closing_ends_the_lanes_that_wait_for_the_gpu(scene: Callable[..., Scene
         thread.join()
 
 
+class Timed:
+    """A device that takes 4 ms a run, by a clock of its own: that of each thread stands still but for its
+    runs. `alone`: it does one run after the other, whoever asks."""
+
+    def __init__(self, *, alone: bool) -> None:
+        self._alone = alone
+        self._own = threading.local()
+        self._turn = threading.Lock()
+        self._begun = self._latest = 0.0
+
+    def perf_counter(self) -> float:
+        if threading.current_thread() is threading.main_thread():
+            self._begun = self._latest
+            return self._latest
+        return getattr(self._own, "now", self._begun)
+
+    def run(self) -> None:
+        with self._turn:
+            self._own.now = (self._latest if self._alone else self.perf_counter()) + 0.004
+            self._latest = max(self._latest, self._own.now)
+
+
 @pytest.mark.parametrize(("alone", "streams"), [(False, 2), (True, 1)])
-def test_a_probe_finds_whether_a_second_stream_helps(alone: bool, streams: int) -> None:
-    one_at_a_time = threading.Lock() if alone else nullcontext()
-
-    def run() -> None:
-        with one_at_a_time:
-            time.sleep(0.004)
-
-    # A machine that stands still for a moment spoils a look, but not one after the other.
-    assert any(probed_streams(run, 0.4) == streams for _ in range(5))
+def test_a_probe_finds_whether_a_second_stream_helps(
+    alone: bool, streams: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = Timed(alone=alone)
+    monkeypatch.setattr(streams_module, "time", device)
+    assert probed_streams(device.run, 0.4) == streams
 
 
 def test_the_probe_widens_the_queue_once_and_a_failing_one_costs_its_batch(
