@@ -115,16 +115,20 @@ class Round:
     cores: Cores = field(default_factory=Cores.split)
 
     def slice(self, server: Server, bare: Bare, clients: int) -> Slice:
-        """The bare session for a while, then the server."""
-        with pinned(self.cores.serving):
-            rate = bare.rate(bare.batch, self.bare)
+        """The server, and the bare session half before and half after it: the machine's pace drifts."""
+        first = self._bare(bare)
         before = cpu_seconds(server.tree)
         with pinned(self.cores.clients):
             try:
                 seen = drive(server.target, clients, self.served)
             except Broken as error:
                 raise Broken(f"{server.name}, {clients} clients: {error}") from None
-        return Slice(seen.answered / (cpu_seconds(server.tree) - before), rate, seen)
+        served = seen.answered / (cpu_seconds(server.tree) - before)
+        return Slice(served, (first + self._bare(bare)) / 2, seen)
+
+    def _bare(self, bare: Bare) -> float:
+        with pinned(self.cores.serving):
+            return bare.rate(bare.batch, self.bare / 2)
 
 
 def peer(given: Peer) -> Server:
