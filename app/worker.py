@@ -22,6 +22,7 @@ from app import health, logs, tracing
 from app.configuration import check_environment
 from app.db import queue
 from app.db.database import Database
+from app.db.news import News
 from app.runners.base import OOM, Run, Runner
 from app.services.attendance import Attendance
 from app.services.claims import PROCESS_DIED, Claim, Lost, backoff, is_its_own, lost_too_often
@@ -91,6 +92,7 @@ class Worker:
         self._wake.set()
         for thread in self._threads:
             thread.join()
+        self.leases.close()
         self._attendance.stop()
 
     def methods(self) -> list[str]:
@@ -103,15 +105,20 @@ class Worker:
         return self._described
 
     def run(self) -> None:
+        news, waits = News(self.db), False
         while not self._stopping.is_set():
+            worked = False
             try:
-                worked = self.work_once()
+                if news.come() or waits:
+                    waits = self._waits()
+                    worked = waits and self._work_next()
+                    news.heard()
             except DurianError as error:
                 log.warning("the worker could not reach its queue: %s", error.code)
-                worked = False
             if not worked:
                 self._wake.wait(_IDLE_SECONDS)
                 self._wake.clear()
+        news.close()
 
     def _watch(self) -> None:
         while not self._stopping.wait(min(1.0, self.settings.lease_seconds / 4)):
@@ -126,10 +133,15 @@ class Worker:
 
     def work_once(self) -> bool:
         """Claim and run one job; False when none waits."""
-        lacking = [method["name"] for method in self._known() if not method["available"]]
+        return self._waits() and self._work_next()
+
+    def _waits(self) -> bool:
         with self.db.read() as session:
-            if not queue.waits(session):
-                return False
+            return queue.waits(session)
+
+    def _work_next(self) -> bool:
+        """Claim and run the job whose turn it is; False when all that wait have to go on waiting."""
+        lacking = [method["name"] for method in self._known() if not method["available"]]
         with self.db.write() as session:
             job = queue.claim(
                 session,

@@ -51,6 +51,12 @@ class Database:
         """Whether it is a file of this data folder."""
         return make_url(self.url).get_backend_name() == "sqlite"
 
+    @property
+    def file(self) -> Path | None:
+        """Where it is, if it is a file."""
+        path = make_url(self.url).database if self.embedded else None
+        return Path(path) if path and path != ":memory:" else None
+
     @contextmanager
     def read(self, *, hasty: bool = False) -> Iterator[Session]:
         """`hasty`: for who holds up others while it waits. That it had to give up is no trouble yet."""

@@ -21,6 +21,8 @@ MAX_BACKOFF_SECONDS = 60.0
 """The longest a job waits to be tried again. One that seems to wait longer waits for a clock that jumped."""
 
 _APART = {"synchronize_session": False}
+_WAITING = select(Job.id).where(Job.status == "queued").limit(1)
+_LEASES = select(Job.id, Job.fence, Job.lease_until).where(Job.status == "running")
 _HELD = (
     select(Job.id)
     .where(Job.id == bindparam("job_id"), Job.fence == bindparam("fence"), Job.status == "running")
@@ -39,7 +41,7 @@ class Lease:
 
 def waits(session: Session) -> bool:
     """Whether any job is queued: without a lock, for those who look again and again."""
-    return session.scalar(select(Job.id).where(Job.status == "queued").limit(1)) is not None
+    return session.scalar(_WAITING) is not None
 
 
 def claim(
@@ -87,8 +89,7 @@ def _heads(session: Session, now: float, running: int, lacking: Collection[str])
 
 def leases(session: Session) -> list[Lease]:
     """Of all running jobs."""
-    query = select(Job.id, Job.fence, Job.lease_until).where(Job.status == "running")
-    return [Lease(*row) for row in session.execute(query)]
+    return [Lease(*row) for row in session.execute(_LEASES)]
 
 
 def lapse(session: Session, lease: Lease) -> bool:

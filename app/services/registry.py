@@ -19,6 +19,7 @@ from sqlalchemy import bindparam, or_, select
 from sqlalchemy.orm import Session
 
 from app.db.database import Database
+from app.db.news import News
 from app.db.tables import Alias, Change, Model, Version
 from app.engine.model import LoadedModel
 from app.services.artefacts import Artefacts
@@ -68,6 +69,7 @@ class Registry:
         self._corrupt: set[str] = set()
         self._held: set[str] = set()
         self._applied: dict[str, _Model] = {}
+        self._news = News(db)
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="registry-watch", daemon=True)
@@ -81,10 +83,17 @@ class Registry:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._news.close()
 
     def refresh(self) -> None:
         """Bring the catalogue up to the database, if anything has changed."""
-        with self._lock, self.db.read() as session:
+        with self._lock:
+            if self._news.come() or self._held:
+                self._look()
+                self._news.heard()
+
+    def _look(self) -> None:
+        with self.db.read() as session:
             change, whole = _numbers(session)
             if change == self.change and not self._held:
                 return
