@@ -27,8 +27,8 @@ class Sizes:
         self._batches = 0
 
     def best(self, waiting: int) -> int:
-        """How many of so many that wait to take at most: the number of least cost, and now and then another
-        one, to find out."""
+        """How many of so many that wait to take at most: the number of least cost; all, where a larger one
+        would cost less; and now and then another number, to find out."""
         known = [n for n in self._numbers if n <= waiting]
         if not known:
             return self._numbers[0]
@@ -36,6 +36,9 @@ class Sizes:
         if untried is not None:
             return untried
         least = min(self._costs[n] for n in known)
+        above = self._numbers[len(known) : len(known) + 1]
+        if any(self._tries[n] >= TRIES and _ALIKE * self._costs[n] < least for n in above):
+            return waiting
         place = next(i for i, n in enumerate(known) if self._costs[n] <= _ALIKE * least)
         turn, again = divmod(self._batches, _AGAIN)
         if not again and len(known) > 1:

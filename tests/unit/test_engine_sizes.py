@@ -62,8 +62,16 @@ def test_first_runs_and_hitches_do_not_decide() -> None:
 def test_no_more_are_asked_for_than_wait() -> None:
     sizes = Sizes(4, 32)
     chosen(sizes, lambda count: 1 / count, 4 * TRIES)
-    assert {sizes.best(waiting) for waiting in (1, 3, 5, 7)} == {4}
-    assert sizes.best(9) == 8
+    assert [sizes.best(waiting) for waiting in (1, 3, 4)] == [4, 4, 4]
+
+
+def test_all_are_asked_for_where_more_would_be_faster_still() -> None:
+    sizes = Sizes(4, 32)
+    chosen(sizes, lambda count: 1 / count, 4 * TRIES)
+    assert [sizes.best(waiting) for waiting in (5, 9, 31, 32, 100)] == [5, 9, 31, 32, 32]
+    fewer = Sizes(4, 32)
+    chosen(fewer, float, 4 * TRIES)
+    assert [fewer.best(waiting) for waiting in (5, 9, 31)] == [4, 4, 4]
 
 
 def test_numbers_end_at_the_largest_batch() -> None:
