@@ -39,3 +39,12 @@ def open_database(url: str) -> Iterator[Callable[[], Database]]:
     yield one
     for db in opened:
         db.close()
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Database]:
+    """One, on SQLite, migrated."""
+    db = Database(f"sqlite:///{tmp_path / 'durian.sqlite'}")
+    db.migrate()
+    yield db
+    db.close()

@@ -29,14 +29,6 @@ from tests.unit.test_workers import job_of
 _FROM_OUTSIDE = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('PRAGMA user_version = 1')"
 
 
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    db = Database(f"sqlite:///{tmp_path / 'durian.sqlite'}")
-    db.migrate()
-    yield db
-    db.close()
-
-
 @contextmanager
 def statements(db: Database) -> Iterator[list[str]]:
     """Those that are sent to the database meanwhile."""

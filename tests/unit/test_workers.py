@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +36,6 @@ class Describing:
 
     def recommend(self, spec: Any) -> Any:
         raise NotImplementedError
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[Database]:
-    db = Database(f"sqlite:///{tmp_path / 'durian.sqlite'}")
-    db.migrate()
-    yield db
-    db.close()
 
 
 def offered(methods: Methods) -> set[str]:
