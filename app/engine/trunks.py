@@ -103,7 +103,7 @@ def prepare_together(
     preprocessor: Preprocessor, contents: Sequence[bytes], places: Sequence[str]
 ) -> list[Prepared | DurianError]:
     """Prepare the inputs at once where the preprocessor can; else, or if that breaks, one by one."""
-    # Not `isinstance(preprocessor, ManyAtOnce)`: a protocol is looked through anew each time, for 18 us.
+    # Not `isinstance(..., ManyAtOnce)`: a protocol is looked through anew each time, for 5 us and more.
     many = getattr(preprocessor, "prepare_many", None)
     if many is not None:
         try:
