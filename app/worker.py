@@ -105,16 +105,15 @@ class Worker:
         return self._described
 
     def run(self) -> None:
-        news, waits = News(self.db), False
+        news, worked = News(self.db), None
         while not self._stopping.is_set():
-            worked = False
             try:
-                if news.come() or waits:
-                    waits = self._waits()
-                    worked = waits and self._work_next()
+                if news.come() or worked is not None:
+                    worked = self.work_once()
                     news.heard()
             except DurianError as error:
                 log.warning("the worker could not reach its queue: %s", error.code)
+                worked = False
             if not worked:
                 self._wake.wait(_IDLE_SECONDS)
                 self._wake.clear()
@@ -131,16 +130,11 @@ class Worker:
                 log.warning("the worker of job %s fell silent; the job is given back", job_id)
                 self.wake()
 
-    def work_once(self) -> bool:
-        """Claim and run one job; False when none waits."""
-        return self._waits() and self._work_next()
-
-    def _waits(self) -> bool:
+    def work_once(self) -> bool | None:
+        """Claim and run one job; None when none waits, False when those that do have to go on waiting."""
         with self.db.read() as session:
-            return queue.waits(session)
-
-    def _work_next(self) -> bool:
-        """Claim and run the job whose turn it is; False when all that wait have to go on waiting."""
+            if not queue.waits(session):
+                return None
         lacking = [method["name"] for method in self._known() if not method["available"]]
         with self.db.write() as session:
             job = queue.claim(

@@ -19,6 +19,7 @@ from app.db.news import News
 from app.db.tables import WorkerSeen
 from app.main import build
 from app.runners.inline import InlineRunner
+from app.services.ids import now
 from app.services.leases import Leases
 from app.services.workers import Workers
 from app.settings import Settings
@@ -169,7 +170,9 @@ def test_an_idle_worker_asks_nothing_and_takes_what_another_process_submits(
         assert all(slept.acquire(timeout=10) for _ in range(rounds))
     assert sent == []
     with db.write() as session:
-        session.add(job_of("logistic"))
+        later = job_of("logistic")
+        later.not_before = now() + 0.3  # until then it is looked at in vain, and nobody commits anything
+        session.add(later)
     assert taken.wait(10)
     worker.stop()
     thread.join()
