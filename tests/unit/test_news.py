@@ -164,7 +164,7 @@ def test_an_idle_worker_asks_nothing_and_takes_what_another_process_submits(
     monkeypatch.setattr(worker, "_wake", Wait())
     monkeypatch.setattr(worker, "_work", lambda claim: taken.set())
     worker.methods()  # which takes its time, once
-    thread = threading.Thread(target=worker.run)
+    thread = threading.Thread(target=worker.run, daemon=True)
     thread.start()
     assert slept.acquire(timeout=10)
     with statements(db) as sent:
