@@ -1,5 +1,8 @@
 """Images: allow-listed formats, decoded to upright RGB, resized for a backbone.
 
+A JPEG of a camera has fifty times the pixels of a backbone's frame. Where the backbone's card allows it, or
+nobody looks at the pixels, libjpeg decodes it at a half, a quarter or an eighth (`Image.draft`).
+
 Stated conversions: transparency is laid over white; CMYK, palette and grey become RGB; 16-bit grey is
 divided by 257 (rounded); the EXIF orientation is applied. Floating-point and other modes are refused.
 What is stored is the picture alone (`models.modalities.strip`).
@@ -8,8 +11,9 @@ What is stored is the picture alone (`models.modalities.strip`).
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +35,13 @@ _MODES = {"1", "L", "P", "LA", "La", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK"
 _REMEDY = "Export the image again as PNG or JPEG."
 _ORIENTATION = 0x0112
 _FAST = 1
+_LEAST = 8  # the most that libjpeg divides by
+
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom, in pixels."""
+
+Spare = Callable[[int, int], float]
+"""How many times smaller a picture of this width and height may be decoded."""
 
 
 class ImageModality:
@@ -46,9 +57,9 @@ class ImageModality:
         `undecodable`, `multi_frame` or `image_mode`.
         """
         data, kind = media_of(value, self.name, where)
-        picture, orientation = _decode(data, where)
+        orientation = _decode(data, where, lambda *_: _LEAST).orientation
         bare = strip(data, kind.format, orientation)
-        return encode_png(np.asarray(picture), _FAST) if bare is None else bare
+        return encode_png(np.asarray(decode(data, where)), _FAST) if bare is None else bare
 
     def content(self, value: object, spec: InputSpec, where: str) -> bytes:
         return media_of(value, self.name, where)[0]
@@ -61,20 +72,40 @@ class ImageModality:
 
 def decode(data: bytes, where: str) -> Image.Image:
     """Upright RGB pixels of one encoded picture. Raises as `ImageModality.canonical`."""
-    return _decode(data, where)[0]
+    return _decode(data, where).pixels
 
 
-def _decode(data: bytes, where: str) -> tuple[Image.Image, int]:
-    """Upright RGB pixels, and the EXIF orientation that was applied."""
+class _Decoded(NamedTuple):
+    pixels: Image.Image
+    """Upright RGB."""
+    orientation: int
+    """In EXIF's numbers; it was applied."""
+    region: Box
+    """What the source fills: a reduced picture's last row and column may stand for fewer of its pixels."""
+
+
+def _decode(data: bytes, where: str, spare: Spare | None = None) -> _Decoded:
+    """One picture, a JPEG in as few pixels as its `spare` size leaves."""
     library = load_plugins()
     data, kind = media_of(data, "image", where)
     with decoding(where, _REMEDY), library.open(io.BytesIO(data), formats=(kind.format,)) as picture:
         _check_header(picture, where)
+        region = _reduce(picture, 1.0 if spare is None else spare(*picture.size))
         picture.load()
         orientation = _orientation(picture)
         pixels = _rgb(picture, where)
+        region = _turned(region, pixels.size, orientation)
         turn = _turn(orientation)
-        return (pixels if turn is None else pixels.transpose(turn)), orientation
+        return _Decoded(pixels if turn is None else pixels.transpose(turn), orientation, region)
+
+
+def _reduce(picture: Image.Image, times: float) -> Box:
+    """Have a JPEG decoded smaller, by no more than so many times. The region that it will fill."""
+    width, height = picture.size
+    drafted = (
+        picture.draft(None, (math.ceil(width / times), math.ceil(height / times))) if times >= 2 else None
+    )
+    return (0.0, 0.0, float(width), float(height)) if drafted is None else drafted[1]
 
 
 def load_plugins() -> Any:
@@ -135,6 +166,17 @@ def _turn(orientation: int) -> Any:
     }.get(orientation)
 
 
+def _turned(region: Box, size: tuple[int, int], orientation: int) -> Box:
+    """Where a region at the upper left of a picture of this size lies once it is upright."""
+    _, _, right, bottom = region
+    beside, below = size[0] - right, size[1] - bottom
+    if orientation >= 5:  # rows become columns
+        right, bottom, beside, below = bottom, right, below, beside
+    left = beside if orientation in (2, 3, 6, 7) else 0.0
+    top = below if orientation in (3, 4, 7, 8) else 0.0
+    return (left, top, left + right, top + bottom)
+
+
 def _rgb(picture: Image.Image, where: str) -> Image.Image:
     if picture.mode.startswith("I;16"):
         return _from_16_bit(picture)
@@ -142,7 +184,9 @@ def _rgb(picture: Image.Image, where: str) -> Image.Image:
         raise fault(
             where, "the image's pixels are neither 8-bit nor 16-bit grey. Convert it to RGB.", "image_mode"
         )
-    return _over_white(picture) if picture.has_transparency_data else picture.convert("RGB")
+    if picture.has_transparency_data:
+        return _over_white(picture)
+    return picture if picture.mode == "RGB" else picture.convert("RGB")  # which would copy every pixel
 
 
 def _from_16_bit(picture: Image.Image) -> Image.Image:
@@ -185,13 +229,22 @@ class ImagePreprocessor:
     def prepare(self, content: bytes, where: str = "input") -> Prepared:
         how = self._how
         frame = (how.width, how.height)
-        picture = decode(content, where)
+        picture, _, region = _decode(content, where, self._spare)
         if picture.size != frame:
-            picture = picture.resize(frame, _filter(how.resample), box=_box(picture.size, how))
+            box = _box(region, how)
+            picture = picture.resize(frame, _filter(how.resample), box=box, reducing_gap=how.reducing_gap)
         pixels: NDArray[Any] = np.asarray(picture)
         if how.dtype == "float32":
             pixels = (pixels.astype(np.float32) * np.float32(how.scale) - self._mean) / self._std
         return np.ascontiguousarray(pixels.transpose(2, 0, 1) if how.layout == "NCHW" else pixels)
+
+    def _spare(self, width: int, height: int) -> float:
+        how = self._how
+        if how.reducing_gap is None or how.resample == "nearest":
+            return 1.0
+        # For the picture as it lies and turned: its orientation is not known yet.
+        step = min(width, height) / max(how.width, how.height)
+        return (step * how.crop_ratio if how.fit == "crop" else step) / how.reducing_gap
 
     def size(self, prepared: Prepared) -> int:
         return 1
@@ -206,22 +259,23 @@ def _filter(name: str) -> Any:
     return Image.Resampling[name.upper()]
 
 
-def _box(size: tuple[int, int], how: ImagePreprocess) -> tuple[float, float, float, float]:
-    """The part of the source that fills the frame, as (left, top, right, bottom) in source pixels.
+def _box(region: Box, how: ImagePreprocess) -> Box:
+    """The part of the source that fills the frame.
 
     For `crop` this is the usual "resize the short side, cut the centre" in one step, so that a very
     long picture never exists at its resized length.
     """
-    width, height = size
     if how.fit == "squash":
-        return (0, 0, width, height)
-    step = min(width / how.width, height / how.height) * how.crop_ratio
+        return region
+    left, top, right, bottom = region
+    step = min((right - left) / how.width, (bottom - top) / how.height) * how.crop_ratio
     half_width, half_height = how.width * step / 2, how.height * step / 2
+    across, down = (left + right) / 2, (top + bottom) / 2
     return (
-        max(0.0, width / 2 - half_width),
-        max(0.0, height / 2 - half_height),
-        min(float(width), width / 2 + half_width),
-        min(float(height), height / 2 + half_height),
+        max(left, across - half_width),
+        max(top, down - half_height),
+        min(right, across + half_width),
+        min(bottom, down + half_height),
     )
 
 

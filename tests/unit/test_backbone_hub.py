@@ -239,6 +239,7 @@ def test_how_pictures_meet_the_frame(
     assert isinstance(how, ImagePreprocess)
     assert how.width == how.height
     assert (how.width, how.fit, how.crop_ratio, how.resample) == expected
+    assert how.reducing_gap == 2.0
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,9 @@ def test_stages_are_means_and_deviations_over_space(small: Path, tmp_path: Path)
 def test_the_card_says_how_and_whence(small: Path, tmp_path: Path) -> None:
     card = place(small, tmp_path)
     assert card == read_card(tmp_path / "torchvision" / SMALL)
-    assert card.preprocess == ImagePreprocess(width=224, height=224, fit="crop", crop_ratio=224 / 256)
+    assert card.preprocess == ImagePreprocess(
+        width=224, height=224, fit="crop", crop_ratio=224 / 256, reducing_gap=2.0
+    )
     assert hashlib.sha256(small.read_bytes()).hexdigest() in card.source
     assert card.licence == "BSD-3-Clause (code); terms of the weights: not stated"
     assert origin.find("inception_v3").preprocess.width == 299

@@ -2,7 +2,7 @@ import base64
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops, JpegImagePlugin
 
 from models.backbone import ImagePreprocess
 from models.errors import DurianError, InvalidInput, UnsupportedMedia
@@ -36,6 +36,18 @@ def error(value: object) -> DurianError:
 
 def pixels(data: bytes) -> np.ndarray:
     return np.asarray(decode(data, "input"))
+
+
+def photograph(width: int, height: int) -> Image.Image:
+    """Large shapes with grain, unlike in its corners."""
+    grain = picture(width, height).point(lambda level: level // 16)
+    return ImageChops.add(picture(4, 3).resize((width, height)).point(lambda level: level * 0.9), grain)
+
+
+def turned(orientation: int) -> Image.Exif:
+    block = Image.Exif()
+    block[0x0112] = orientation
+    return block
 
 
 def prepare(data: bytes, **how: object) -> np.ndarray:
@@ -142,10 +154,8 @@ def test_eight_exif_orientations_give_the_same_pixels(container):
     upright = picture(16, 8).resize((64, 32))
     options = {"lossless": True} if container == "WEBP" else {"quality": 100, "subsampling": 0}
     for orientation, turn in UNTURN.items():
-        exif = Image.Exif()
-        exif[0x0112] = orientation
         stored = upright if turn is None else upright.transpose(turn)
-        got = pixels(encoded(stored, container, exif=exif, **options)).astype(int)
+        got = pixels(encoded(stored, container, exif=turned(orientation), **options)).astype(int)
         assert got.shape == (32, 64, 3)
         assert abs(got - np.asarray(upright)).mean() <= (2 if container == "JPEG" else 0)
 
@@ -183,6 +193,52 @@ def test_a_very_long_picture_is_cropped_without_its_resized_length():
         32,
         3,
     )
+
+
+@pytest.mark.parametrize("container", ["JPEG", "MPO", "PNG", "WEBP"])
+@pytest.mark.parametrize("fit", ["crop", "squash"])
+@pytest.mark.parametrize("orientation", UNTURN)
+def test_a_large_picture_that_is_reduced_first_looks_the_same(container, fit, orientation):
+    data = encoded(photograph(1203, 801), container, exif=turned(orientation), quality=90)
+    how = {"width": 32, "height": 48, "fit": fit, "crop_ratio": 0.9}
+    whole = prepare(data, **how).astype(int)
+    reduced = prepare(data, **how, reducing_gap=2.0)
+    assert abs(whole - reduced).mean() < 0.4
+    assert abs(whole - reduced).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("gap", "resample", "sizes"),
+    [
+        (None, "bilinear", [(1200, 800)]),
+        (2.0, "bilinear", [(150, 100)]),  # 25 pixels of the source for one
+        (3.5, "bicubic", [(300, 200)]),
+        (16.0, "bilinear", [(1200, 800)]),
+        (2.0, "nearest", [(1200, 800)]),  # which picks pixels of the source
+    ],
+)
+def test_how_far_a_jpeg_is_reduced_while_it_is_decoded(monkeypatch, gap, resample, sizes):
+    seen = []
+    load = JpegImagePlugin.JpegImageFile.load
+    monkeypatch.setattr(
+        JpegImagePlugin.JpegImageFile, "load", lambda self: (seen.append(self.size), load(self))[1]
+    )
+    prepare(encoded(picture(1200, 800), "JPEG"), width=32, height=32, reducing_gap=gap, resample=resample)
+    assert seen[:1] == sizes
+
+
+@pytest.mark.parametrize("container", ["JPEG", "PNG"])
+def test_a_picture_of_less_than_twice_the_gap_is_prepared_as_ever(container):
+    data = encoded(picture(127, 127), container)
+    got = prepare(data, width=32, height=32, reducing_gap=2.0)
+    assert np.array_equal(got, prepare(data, width=32, height=32))
+
+
+def test_a_jpeg_that_cannot_be_copied_is_kept_with_all_its_pixels():
+    data = encoded(photograph(640, 480), "JPEG")
+    odd = data[:2] + b"\xff\xe5\x00\x01" + data[2:]  # a segment shorter than its own length
+    assert np.array_equal(pixels(canonical(odd)), pixels(odd))
+    assert pixels(odd).shape == (480, 640, 3)
 
 
 def test_float32_nchw_is_scaled_and_normalised():

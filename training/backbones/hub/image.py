@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.backbone import GRAPH, ImagePreprocess
+from models.backbone import GRAPH, REDUCING_GAP, ImagePreprocess
 from training.backbones.adapt import EMBEDDING
 from training.backbones.draft import Draft, levels, list_taps
 from training.backbones.forms import both_forms
@@ -104,7 +104,14 @@ def read_processor(processor: dict[str, Any], family: str) -> ImagePreprocess:
     if resample is None or not 1 <= min(width, height) <= max(width, height) <= 4096:
         raise refused(f"{PROCESSOR} asks for another way of resizing than Durian has.", "processor")
     return ImagePreprocess.model_validate(
-        {"width": width, "height": height, "fit": fit, "crop_ratio": ratio, "resample": resample}
+        {
+            "width": width,
+            "height": height,
+            "fit": fit,
+            "crop_ratio": ratio,
+            "resample": resample,
+            "reducing_gap": REDUCING_GAP,
+        }
     )
 
 

@@ -12,7 +12,7 @@ import torch
 import torchvision  # type: ignore[import-untyped]
 from torchvision import models
 
-from models.backbone import ImagePreprocess
+from models.backbone import REDUCING_GAP, ImagePreprocess
 from models.errors import CorruptArtefact, NotFound, TooLarge, Unavailable
 from training.backbones.hub.files import LARGEST, is_of_disk, refused, sha256_of
 from training.backbones.vision.network import Scaling
@@ -46,6 +46,7 @@ class Classifier:
             fit="crop",
             crop_ratio=side / resized,
             resample=how.interpolation.value,
+            reducing_gap=REDUCING_GAP,
         )
 
     @property
