@@ -18,6 +18,7 @@ MAX_DEPTH = 32
 MAX_CONTAINERS = 50_000
 """Objects and lists in all: each costs the event loop a microsecond or more."""
 
+_LONG = 4096
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _BRACKETS = b"[]{}"
 _NOT_BRACKETS = bytes(sorted(set(range(256)) - set(_BRACKETS)))
@@ -30,18 +31,25 @@ def strict_json(body: bytes) -> Any:
 
     NaN, infinite numbers, lone surrogates and what is not UTF-8 are no valid JSON.
     """
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+    if _count(body, b"[") + _count(body, b"{") > MAX_DEPTH:
         _check_brackets(body)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
         raise InvalidRequest("The body is not valid JSON.", code="invalid_json", param="body") from None
     # Every key has a colon. As many colons as keys that are left: no key was there twice.
-    if b"{" in body and body.count(b":") != _keys(value):
+    if b"{" in body and _count(body, b":") != _keys(value):
         _check_keys(body)
-    if b"\\u0000" in body and _has_nul(value):
+    if b"\\" in body and b"\\u0000" in body and _has_nul(value):
         raise InvalidInput("A text holds a NUL character.", code="bad_text", param="body")
     return value
+
+
+def _count(body: bytes, character: bytes) -> int:
+    """As `bytes.count`, which looks at one byte at a time: a picture has tens of thousands."""
+    if len(body) < _LONG:
+        return body.count(character)
+    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord(character)))
 
 
 def _check_brackets(body: bytes) -> None:

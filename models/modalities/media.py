@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 from typing import NamedTuple
+
+import pybase64
 
 from models.base import ModalityName
 from models.errors import DurianError, UnsupportedMedia
@@ -93,7 +94,7 @@ def _payload(value: str, where: str) -> str:
 
 def _decode(text: str, where: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        return pybase64.b64decode(text, validate=True)  # 25 times as fast as the standard library's
     except (binascii.Error, ValueError):
         raise fault(
             where,
@@ -120,6 +121,6 @@ def string_modality(value: str) -> ModalityName | None:
 
 def _sniff_base64(text: str) -> MediaKind | None:
     try:
-        return sniff(base64.b64decode(text[:64]))
+        return sniff(pybase64.b64decode(text[:64]))
     except (binascii.Error, ValueError):
         return None

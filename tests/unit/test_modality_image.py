@@ -23,6 +23,21 @@ UNTURN = {
     8: Image.Transpose.ROTATE_270,
 }
 
+NO_BASE64 = (
+    "%%%",
+    "data:image/png,abc",
+    "aGk\n=",
+    "aGk=aGk=",
+    "aGk",
+    "aGk==",
+    "=aGk",
+    "aGk= ",
+    " aGk=",
+    "-_-_",
+    "a\u00e9",
+    "\U0001f600",
+)
+
 
 def canonical(value: object) -> bytes:
     return modality("image").canonical(value, SPEC, "row 2")
@@ -276,7 +291,7 @@ def test_encoded_png_decodes_to_the_same_pixels(shape):
 
 @pytest.mark.parametrize(
     ("value", "code"),
-    [("%%%", "bad_base64"), ("data:image/png,abc", "bad_base64"), ("aGk\n=", "bad_base64"), (5, "bad_media")],
+    [(5, "bad_media"), *((text, "bad_base64") for text in NO_BASE64)],
 )
 def test_broken_transport_names_the_row(value, code):
     refused = error(value)

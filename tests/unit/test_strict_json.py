@@ -27,9 +27,11 @@ VALUES = st.recursive(
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(VALUES)
 def test_what_is_right_is_read(value: object) -> None:
-    assert strict_json(json.dumps(value).encode()) == json.loads(json.dumps(value))
+    body = json.dumps(value).encode()
+    assert strict_json(body) == strict_json(body + b" " * 10_000) == json.loads(body)
 
 
+@pytest.mark.parametrize("room", [0, 10_000], ids=["short", "long"])
 @pytest.mark.parametrize(
     ("body", "code"),
     [
@@ -54,9 +56,9 @@ def test_what_is_right_is_read(value: object) -> None:
         (b"[" + b"[]," * MAX_CONTAINERS + b"1]", "json_size"),
     ],
 )
-def test_what_is_wrong_is_refused(body: bytes, code: str) -> None:
+def test_what_is_wrong_is_refused(body: bytes, code: str, room: int) -> None:
     with pytest.raises(DurianError) as refused:
-        strict_json(body)
+        strict_json(body + b" " * room)
     assert refused.value.code == code
 
 
