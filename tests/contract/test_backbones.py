@@ -102,6 +102,21 @@ def test_ids_are_distinct_and_every_modality_has_one_of_its_own() -> None:
     assert {"text/minilm-l6", "image/durian-small", "audio/durian-small", "signal/durian-small"} <= set(ids)
 
 
+@pytest.mark.parametrize(
+    ("id", "digest"),
+    [
+        ("audio/durian-small", "4b7e74638b43c71f1accec01027f565aceb547ff6628c02c31eecd7a44cb750f"),
+        ("image/durian-small", "8f361d3c393a2a696a57a95c81e691d5722d70f4df35bbe44132dd3b2c51c8c9"),
+        ("signal/durian-small", "0c9fea29f5f7d564ce67d5910ea031cdae27a1b0f544f360506448f9a3f798f5"),
+        ("text/minilm-l6", "a387999bf5d899c25b542213afda535524a6a985cf7c465d62031e5bc537f70d"),
+    ],
+)
+def test_what_comes_with_durian_stays_what_it_is(root: Path, id: str, digest: str) -> None:
+    """Models stand on a backbone by its digest, and a release that changed it would leave them without: a
+    better one gets another name."""
+    assert Shelf([root, SHIPPED]).get(id)[0].digest == digest
+
+
 def test_card_is_complete(backbone: Backbone) -> None:
     card = backbone.card
     assert card.tap().name == card.default_tap

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from models.backbone import (
     GRAPH,
+    REDUCING_GAP,
     AudioPreprocess,
     BackboneCard,
     ImagePreprocess,
@@ -39,7 +40,7 @@ def pixels() -> Exported:
     g.node("Flatten", g.node("Sub", values, g.scalar(0.5)), axis=1, out="pixels")
     dim = SIDE * SIDE * 3
     graph = g.to_bytes("pixels", {"image": (UINT8, ("N", SIDE, SIDE, 3))}, {"pixels": ("N", dim)})
-    preprocess = ImagePreprocess(width=SIDE, height=SIDE)
+    preprocess = ImagePreprocess(width=SIDE, height=SIDE, reducing_gap=2 * REDUCING_GAP)  # of so few pixels
     return _exported("image", "pixels", preprocess, graph, (Tap(name="pixels", dim=dim, depth=1),))
 
 

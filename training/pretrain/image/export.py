@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.backbone import GRAPH, BackboneCard, ImagePreprocess, Tap
+from models.backbone import GRAPH, REDUCING_GAP, BackboneCard, ImagePreprocess, Tap
 from models.base import sha256
 from models.runtime import Features, open_session
 from training.backbones.graph import FLOAT, UINT8, Dims, GraphWriter
@@ -50,7 +50,7 @@ def export(model: Durian) -> Exported:
     card = BackboneCard(
         id=ID,
         modality="image",
-        preprocess=ImagePreprocess(width=SIDE, height=SIDE),
+        preprocess=ImagePreprocess(width=SIDE, height=SIDE, reducing_gap=REDUCING_GAP),
         input="image",
         taps=tuple(sorted(taps, key=lambda tap: tap.depth)),
         default_tap="embedding",
