@@ -112,6 +112,55 @@ def test_a_damaged_backup_is_refused_and_leaves_nothing(archive: Path, tmp_path:
             assert session.query(File).count() == 0
 
 
+def hostile(kind: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo({"above": "data/../../evil"}.get(kind, "data/pepper"))
+    member.type = {"link": tarfile.SYMTYPE, "hard link": tarfile.LNKTYPE, "device": tarfile.FIFOTYPE}.get(
+        kind, tarfile.REGTYPE
+    )
+    member.linkname = "../../evil"
+    return member
+
+
+@pytest.mark.parametrize("kind", ["above", "link", "hard link", "device"])
+def test_a_backup_writes_below_the_data_folder_and_nowhere_else(
+    archive: Path, tmp_path: Path, kind: str
+) -> None:
+    with tarfile.open(archive, "a") as tar:
+        tar.addfile(hostile(kind))
+    data = tmp_path / "some" / "new"
+    with (
+        backup_of(Settings(data=data)) as backup,
+        pytest.raises(InvalidInput, match=r"damaged: data/") as refused,
+    ):
+        backup.restore(archive)
+    assert refused.value.code == "bad_backup"
+    assert not (tmp_path / "evil").exists()
+    assert not (data / "pepper").is_symlink()
+    assert not (data / "pepper").is_fifo()
+
+
+def test_what_lies_in_the_data_folder_comes_back_as_it_was(tmp_path: Path) -> None:
+    """Keys stay secret, and a backbone that lives elsewhere and is linked comes along."""
+    old, new = Settings(data=tmp_path / "old", lanes=1), Settings(data=tmp_path / "new", lanes=1)
+    linked = tmp_path / "large disk"
+    (old.backbones / "onnx").mkdir(parents=True)
+    linked.mkdir()
+    (linked / "card.json").write_text("{}")
+    (old.backbones / "onnx" / "mine").symlink_to(linked)
+    with backup_of(old) as backup:
+        (old.data / "pepper").write_bytes(b"secret")
+        (old.data / "pepper").chmod(0o600)
+        build(old, InlineRunner()).close()
+        backup.write(tmp_path / "b.tar")
+    build(new, InlineRunner()).close()
+    with backup_of(new) as backup:
+        backup.restore(tmp_path / "b.tar")
+    assert (new.data / "pepper").read_bytes() == b"secret"
+    assert (new.data / "pepper").stat().st_mode & 0o777 == 0o600
+    assert (new.backbones / "onnx" / "mine" / "card.json").read_text() == "{}"
+    assert not (new.backbones / "onnx" / "mine").is_symlink()
+
+
 def test_a_file_that_is_swept_meanwhile_costs_another_try(
     served: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
