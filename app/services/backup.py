@@ -14,7 +14,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import orjson
@@ -163,13 +163,13 @@ class Backup:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _extract(self, tar: tarfile.TarFile, members: Mapping[str, tarfile.TarInfo]) -> None:
-        """Files and folders, below the data folder and nowhere else. (tarfile's own filter for that came with
-        Python 3.11.4.)"""
+        """Files and folders, by names that lead nowhere else. (tarfile's own filter for that came with Python
+        3.11.4.)"""
         for name in (name for name in members if name.startswith("data/")):
-            member, target = members[name], self.data / name.removeprefix("data/")
-            inside = target.resolve().is_relative_to(self.data.resolve())
-            if not inside or not (member.isfile() or member.isdir()):
+            member, (_, *parts) = members[name], PurePosixPath(name).parts
+            if ".." in parts or not (member.isfile() or member.isdir()):
                 raise InvalidInput(f"The backup is damaged: {name}.", code="bad_backup")
+            target = self.data.joinpath(*parts)
             if member.isdir():
                 target.mkdir(parents=True, exist_ok=True)
             else:

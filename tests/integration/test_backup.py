@@ -112,6 +112,17 @@ def test_a_damaged_backup_is_refused_and_leaves_nothing(archive: Path, tmp_path:
             assert session.query(File).count() == 0
 
 
+def test_a_name_from_the_root_is_one_below_the_data_folder(archive: Path, tmp_path: Path) -> None:
+    with tarfile.open(archive, "a") as tar:
+        tar.addfile(tarfile.TarInfo(f"data/{tmp_path}/evil"))
+    data = tmp_path / "new"
+    with backup_of(Settings(data=data)) as backup:
+        build(Settings(data=data, lanes=1), InlineRunner()).close()
+        backup.restore(archive)
+    assert not (tmp_path / "evil").exists()
+    assert data.joinpath(*tmp_path.parts[1:], "evil").exists()
+
+
 def hostile(kind: str) -> tarfile.TarInfo:
     member = tarfile.TarInfo({"above": "data/../../evil"}.get(kind, "data/pepper"))
     member.type = {"link": tarfile.SYMTYPE, "hard link": tarfile.LNKTYPE, "device": tarfile.FIFOTYPE}.get(
