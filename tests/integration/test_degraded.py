@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -210,12 +211,14 @@ def test_a_version_that_rots_before_it_loads_leaves_the_old_one_serving(
 ) -> None:
     registry, artefacts = service.services.registry, service.services.settings.artefacts
     refresh, undo = type(registry).refresh, {}
+    once = threading.Lock()  # two threads refresh, and damage done twice may be none
 
     def late(self: Any) -> None:
-        for folder in artefacts.glob("??/*"):
-            if folder.name != service.first["digest"] and not undo:
-                undo.update({path: path.read_bytes() for path in folder.iterdir()})
-                damage(folder)
+        with once:
+            for folder in artefacts.glob("??/*"):
+                if folder.name != service.first["digest"] and not undo:
+                    undo.update({path: path.read_bytes() for path in folder.iterdir()})
+                    damage(folder)
         refresh(self)
 
     monkeypatch.setattr(type(registry), "refresh", late)
