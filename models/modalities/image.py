@@ -57,9 +57,12 @@ class ImageModality:
         `undecodable`, `multi_frame` or `image_mode`.
         """
         data, kind = media_of(value, self.name, where)
-        orientation = _decode(data, where, lambda *_: _LEAST).orientation
-        bare = strip(data, kind.format, orientation)
-        return encode_png(np.asarray(decode(data, where)), _FAST) if bare is None else bare
+        picture = _decode(data, where, lambda *_: _LEAST)
+        bare = strip(data, kind.format, picture.orientation)
+        if bare is not None:
+            return bare
+        pixels = decode(data, where) if kind.format == "JPEG" else picture.pixels  # no other was reduced
+        return encode_png(np.asarray(pixels), _FAST)
 
     def content(self, value: object, spec: InputSpec, where: str) -> bytes:
         return media_of(value, self.name, where)[0]
@@ -102,9 +105,9 @@ def _decode(data: bytes, where: str, spare: Spare | None = None) -> _Decoded:
 def _reduce(picture: Image.Image, times: float) -> Box:
     """Have a JPEG decoded smaller, by no more than so many times. The region that it will fill."""
     width, height = picture.size
-    drafted = (
-        picture.draft(None, (math.ceil(width / times), math.ceil(height / times))) if times >= 2 else None
-    )
+    drafted = None
+    if times >= 2:
+        drafted = picture.draft(None, (math.ceil(width / times), math.ceil(height / times)))
     return (0.0, 0.0, float(width), float(height)) if drafted is None else drafted[1]
 
 

@@ -7,7 +7,7 @@ from PIL import Image, ImageChops, JpegImagePlugin
 from models.backbone import ImagePreprocess
 from models.errors import DurianError, InvalidInput, UnsupportedMedia
 from models.manifest import InputSpec
-from models.modalities import modality, preprocessor
+from models.modalities import image, modality, preprocessor
 from models.modalities.image import decode, encode_png
 from tests.media import card, clip, encoded, picture, png, png_header, tone
 
@@ -81,6 +81,15 @@ def test_other_containers_are_kept_as_png_of_the_same_pixels(container):
     kept = canonical(data)
     assert kept.startswith(b"\x89PNG")
     np.testing.assert_array_equal(pixels(kept), pixels(data))
+
+
+@pytest.mark.parametrize("container", ["JPEG", "BMP", "GIF", "TIFF"])
+def test_a_picture_is_decoded_once(container, monkeypatch):
+    calls = []
+    rgb = image._rgb
+    monkeypatch.setattr(image, "_rgb", lambda *given: (calls.append(1), rgb(*given))[1])
+    canonical(encoded(picture(), container))
+    assert len(calls) == 1
 
 
 def test_base64_data_url_and_bytes_are_one_image():
